@@ -1,0 +1,96 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// The house: which room may use which is drawn in ARCHITECTURE.md and enforced by
+// `swift build --explicit-target-dependency-import-check error`.
+
+let cSettings: [CSetting] = [
+  .unsafeFlags(["-Wall", "-Wextra"]),
+  // -ffp-contract=off: every fused multiply-add is written as one, so that the order of
+  // roundings is ours and not the compiler's (docs/decisions/0002-canonical-order.md).
+  .unsafeFlags(["-O3", "-fno-math-errno", "-ffp-contract=off"]),
+]
+let swift6: [SwiftSetting] = [.swiftLanguageMode(.v6)]
+
+func program(_ name: String, _ dependencies: [Target.Dependency] = ["Launcher"]) -> Target {
+  .executableTarget(name: name, dependencies: dependencies, swiftSettings: swift6)
+}
+
+let package = Package(
+  name: "megatron-sft",
+  products: [
+    .executable(name: "megatron-sft", targets: ["megatron-sft"]),
+    .executable(name: "megatron-pt", targets: ["megatron-pt"]),
+    .executable(name: "megatron-export", targets: ["megatron-export"]),
+    .executable(name: "megatron-infer", targets: ["megatron-infer"]),
+    .executable(name: "megatron-parity", targets: ["megatron-parity"]),
+    .executable(name: "megatron-bench", targets: ["megatron-bench"]),
+    .executable(name: "megatron", targets: ["megatron"]),
+  ],
+  targets: [
+    // Libraries of the distribution.
+    .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
+    .systemLibrary(
+      name: "CUTF8Proc", pkgConfig: "libutf8proc", providers: [.apt(["libutf8proc-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+
+    // C rooms: opaque headers only.
+    .target(
+      name: "CMPI", dependencies: ["COpenMPI"], cSettings: cSettings,
+      linkerSettings: [.linkedLibrary("mpi")]),
+    .target(
+      name: "CKernels", cSettings: cSettings,
+      linkerSettings: [.linkedLibrary("pthread"), .linkedLibrary("m")]),
+
+    // Swift rooms.
+    .target(name: "Support", swiftSettings: swift6),
+    .target(name: "Tensor", dependencies: ["Support", "CKernels"], swiftSettings: swift6),
+    .target(
+      name: "Parallel", dependencies: ["Support", "Tensor", "CMPI"], swiftSettings: swift6),
+    .target(name: "Model", dependencies: ["Support", "Tensor", "Parallel"], swiftSettings: swift6),
+    .target(
+      name: "Optim", dependencies: ["Support", "Tensor", "Parallel", "CKernels"],
+      swiftSettings: swift6),
+    .target(
+      name: "DataPipeline", dependencies: ["Support", "Tensor", "CUTF8Proc"],
+      path: "Sources/Data", swiftSettings: swift6),
+    .target(
+      name: "Checkpoint", dependencies: ["Support", "Tensor", "Parallel", "CZlib"],
+      swiftSettings: swift6),
+    .target(
+      name: "Launcher",
+      dependencies: [
+        "Support", "Tensor", "Parallel", "Model", "Optim", "DataPipeline", "Checkpoint", "CKernels",
+      ], swiftSettings: swift6),
+
+    // Programs.
+    program("megatron-sft"), program("megatron-pt"), program("megatron-export"),
+    program("megatron-infer"), program("megatron-parity"), program("megatron-bench"),
+    program("megatron"),
+    // Multi-process test cases: `mpirun -n N rank-tests --case NAME`.
+    program("rank-tests", ["Support", "Tensor", "Parallel"]),
+
+    // Tests, one folder per room.
+    .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: swift6),
+    .testTarget(name: "CKernelsTests", dependencies: ["CKernels"], swiftSettings: swift6),
+    .testTarget(
+      name: "TensorTests", dependencies: ["Support", "Tensor"], swiftSettings: swift6),
+    .testTarget(
+      name: "ParallelTests", dependencies: ["Support", "Tensor", "Parallel", "rank-tests"],
+      swiftSettings: swift6),
+    .testTarget(
+      name: "ModelTests", dependencies: ["Support", "Tensor", "Parallel", "Model"],
+      swiftSettings: swift6),
+    .testTarget(
+      name: "OptimTests", dependencies: ["Support", "Tensor", "Parallel", "Optim"],
+      swiftSettings: swift6),
+    .testTarget(
+      name: "DataTests", dependencies: ["Support", "DataPipeline"], swiftSettings: swift6),
+    .testTarget(
+      name: "CheckpointTests", dependencies: ["Support", "Tensor", "Checkpoint"],
+      swiftSettings: swift6),
+    .testTarget(
+      name: "LauncherTests", dependencies: ["Support", "Launcher"], swiftSettings: swift6),
+  ],
+  cLanguageStandard: .gnu11
+)
