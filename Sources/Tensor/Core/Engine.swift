@@ -58,3 +58,10 @@ extension FaultCode {
   public static let cpuLevel = FaultCode(
     "OPT-110", .usage, "an instruction-set level was asked for that this CPU does not have")
 }
+
+extension Engine {
+  /// Runs a kernel, unless this engine only plans.
+  package func kernel(_ body: (OpaquePointer) -> Void) {
+    if let handle { body(handle) }
+  }
+}

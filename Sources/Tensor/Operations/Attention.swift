@@ -10,12 +10,17 @@ public struct SequenceLayout: Sendable {
   public let tokens: Int
   /// Tokens that are not padding added for the layout; those never reach a router.
   public let realTokens: Int
+  /// The samples of a padded batch, each one sequence; nil for packed rows.
+  public let paddedSequences: [Range<Int>]?
 
-  public init(starts: [Int32], realTokens: Int, on engine: Engine) throws(Fault) {
+  public init(
+    starts: [Int32], realTokens: Int, paddedSequences: [Range<Int>]? = nil, on engine: Engine
+  ) throws(Fault) {
     self.starts = try Tensor(starts, on: engine)
     documentCount = starts.count - 1
     tokens = Int(starts.last ?? 0)
     self.realTokens = realTokens
+    self.paddedSequences = paddedSequences
   }
 }
 

@@ -38,6 +38,11 @@ public struct RMSNormRecipe: Recipe {
   let x: Tensor
   let weight: Parameter
   let epsilon: Float
+  public init(x: Tensor, weight: Parameter, epsilon: Float) {
+    self.x = x
+    self.weight = weight
+    self.epsilon = epsilon
+  }
   public func rebuild() throws(Fault) -> Tensor {
     try rmsNormForward(x, weight, epsilon: epsilon).y
   }

@@ -14,6 +14,12 @@ public struct SwiGLU: Operation {
   let scale: Tensor?  // [t] fp32: routing weights
   let parts: Int
 
+  public init(x: Tensor, scale: Tensor?, parts: Int) {
+    self.x = x
+    self.scale = scale
+    self.parts = parts
+  }
+
   public var savedBytes: Int { x.byteCount }
 
   public func backward(_ dy: Tensor, wanting: Set<Int>) throws(Fault) -> [Tensor?] {
@@ -35,6 +41,11 @@ public struct SwiGLURecipe: Recipe {
   let x: Tensor
   let scale: Tensor?
   let parts: Int
+  public init(x: Tensor, scale: Tensor?, parts: Int) {
+    self.x = x
+    self.scale = scale
+    self.parts = parts
+  }
   public func rebuild() throws(Fault) -> Tensor {
     try swiGLUForward(x, scale: scale, parts: parts)
   }
