@@ -47,7 +47,8 @@ let package = Package(
     .target(name: "Tensor", dependencies: ["Support", "CKernels"], swiftSettings: swift6),
     .target(
       name: "Parallel", dependencies: ["Support", "Tensor", "CKernels", "CMPI"], swiftSettings: swift6),
-    .target(name: "Model", dependencies: ["Support", "Tensor", "Parallel"], swiftSettings: swift6),
+    .target(
+      name: "Model", dependencies: ["Support", "Tensor", "Parallel", "CKernels"], swiftSettings: swift6),
     .target(
       name: "Optim", dependencies: ["Support", "Tensor", "Parallel", "CKernels"],
       swiftSettings: swift6),
