@@ -77,7 +77,7 @@ struct QwenBuilder {
     let postNorm: Parameter
     if config.isSparse(layer: i), let experts = config.experts {
       postNorm = try norm(prefix + "pre_mlp_layernorm.weight", config.hiddenSize)
-      feedForward = .sparse(try self.experts(prefix + "mlp.", experts, router: router))
+      feedForward = .sparse(try self.experts(i, prefix + "mlp.", experts, router: router))
     } else {
       postNorm = try norm(prefix + "mlp.linear_fc1.layer_norm_weight", config.hiddenSize)
       feedForward = .dense(try dense(prefix + "mlp."))
@@ -128,7 +128,7 @@ struct QwenBuilder {
   }
 
   private mutating func experts(
-    _ prefix: String, _ experts: QwenConfig.Experts, router options: RouterOptions?
+    _ layer: Int, _ prefix: String, _ experts: QwenConfig.Experts, router options: RouterOptions?
   ) throws(Fault) -> ExpertLayer {
     var options = options ?? RouterOptions(experts: experts.count, topK: experts.topK)
     options.experts = experts.count
@@ -155,7 +155,7 @@ struct QwenBuilder {
           .even([h, experts.intermediateSize], dim: 1, rank: etp.rank, of: etp.size), role: role))
     }
     return ExpertLayer(
-      router: Router(weight: weight, options: options),
+      router: Router(weight: weight, options: options, label: "router.\(layer)"),
       experts: GroupedExperts(input: inputs, output: outputs, parts: parts))
   }
 }

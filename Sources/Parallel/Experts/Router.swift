@@ -21,10 +21,13 @@ import Tensor
 public struct Router: Sendable {
   public let weight: Parameter  // [e, h]
   public let options: RouterOptions
+  /// For probes: `router.3` of layer 3.
+  public let label: String
 
-  public init(weight: Parameter, options: RouterOptions) {
+  public init(weight: Parameter, options: RouterOptions, label: String = "router") {
     self.weight = weight
     self.options = options
+    self.label = label
   }
 
   public func callAsFunction(
@@ -50,6 +53,8 @@ public struct Router: Sendable {
       try balance.report(logits, to: statistics)
     }
     let routing = try Routing(choice: choice, options: options, setting: setting)
+    setting.probe?.keep(
+      label, Probe.RoutingRecord(logits: logits, choice: choice, kept: routing.kept))
     let gates = try Tensor([x.tensor.rows, options.topK], .float32, on: setting.engine)
     gates.clear()
     if !setting.engine.isPlanning {
