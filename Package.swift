@@ -12,6 +12,13 @@ let cSettings: [CSetting] = [
 ]
 let swift6: [SwiftSetting] = [.swiftLanguageMode(.v6)]
 
+func room(_ name: String, _ dependencies: [Target.Dependency] = [], path: String? = nil) -> Target
+{
+  .target(
+    name: name, dependencies: dependencies, path: path, exclude: ["README.md"],
+    swiftSettings: swift6)
+}
+
 func program(_ name: String, _ dependencies: [Target.Dependency] = ["Launcher"]) -> Target {
   .executableTarget(name: name, dependencies: dependencies, swiftSettings: swift6)
 }
@@ -36,33 +43,25 @@ let package = Package(
 
     // C rooms: opaque headers only.
     .target(
-      name: "CMPI", dependencies: ["COpenMPI"], cSettings: cSettings,
+      name: "CMPI", dependencies: ["COpenMPI"], exclude: ["README.md"], cSettings: cSettings,
       linkerSettings: [.linkedLibrary("mpi")]),
     .target(
-      name: "CKernels", cSettings: cSettings,
+      name: "CKernels", exclude: ["README.md"], cSettings: cSettings,
       linkerSettings: [.linkedLibrary("pthread"), .linkedLibrary("m")]),
 
     // Swift rooms.
-    .target(name: "Support", swiftSettings: swift6),
-    .target(name: "Tensor", dependencies: ["Support", "CKernels"], swiftSettings: swift6),
-    .target(
-      name: "Parallel", dependencies: ["Support", "Tensor", "CKernels", "CMPI"], swiftSettings: swift6),
-    .target(
-      name: "Model", dependencies: ["Support", "Tensor", "Parallel", "CKernels"], swiftSettings: swift6),
-    .target(
-      name: "Optim", dependencies: ["Support", "Tensor", "Parallel", "CKernels"],
-      swiftSettings: swift6),
-    .target(
-      name: "DataPipeline", dependencies: ["Support", "Tensor", "CUTF8Proc"],
-      path: "Sources/Data", swiftSettings: swift6),
-    .target(
-      name: "Checkpoint", dependencies: ["Support", "Tensor", "Parallel", "CZlib"],
-      swiftSettings: swift6),
-    .target(
-      name: "Launcher",
-      dependencies: [
+    room("Support"),
+    room("Tensor", ["Support", "CKernels"]),
+    room("Parallel", ["Support", "Tensor", "CKernels", "CMPI"]),
+    room("Model", ["Support", "Tensor", "Parallel", "CKernels"]),
+    room("Optim", ["Support", "Tensor", "Parallel", "CKernels"]),
+    room("DataPipeline", ["Support", "Tensor", "CUTF8Proc"], path: "Sources/Data"),
+    room("Checkpoint", ["Support", "Tensor", "Parallel", "CZlib"]),
+    room(
+      "Launcher",
+      [
         "Support", "Tensor", "Parallel", "Model", "Optim", "DataPipeline", "Checkpoint", "CKernels",
-      ], swiftSettings: swift6),
+      ]),
 
     // Programs.
     program("megatron-sft"), program("megatron-pt"), program("megatron-export"),

@@ -24,7 +24,7 @@ struct ParityRig {
     var router = RouterOptions(config)
     if router != nil { adjust(&router!) }
     model = try QwenText(config, layout: groups.layout, dtype: dtype, router: router, on: engine)
-    try model.load(from: PublishedWeightSource(try SafetensorsFolder(folder), map))
+    try model.load(from: PublishedWeightSource(try PublishedFolder(folder), map))
     self.groups = groups
     self.engine = engine
     self.sequenceParallel = sequenceParallel && groups.tp.size > 1
