@@ -61,7 +61,10 @@ final class Prefetcher: Sendable {
   func batch(_ index: Int) throws(Fault) -> PackedBatch? {
     while true {
       let (result, isOver) = state.withLock { state in
-        (state.ready.removeValue(forKey: index), state.stopped && index >= state.next)
+        let result = state.ready[index]
+        // The end and a fault stay, so that asking again gives the same and waits for nothing.
+        if case .success(.some)? = result { state.ready[index] = nil }
+        return (result, state.stopped && index >= state.next)
       }
       if let result {
         free.signal()
