@@ -17,7 +17,9 @@ struct EncodedCache {
     hash.update(text: encoder.options.fingerprint)
     hash.update(text: "\(encoder.options.limit ?? -1) \(encoder.options.truncation.rawValue)")
     hash.update(text: encoder.options.protectedTokens.sorted().description)
-    hash.update(text: "\(encoder.structure.acceptsMedia) \(encoder.structure.requiresAnswer)")
+    let structure = encoder.structure
+    hash.update(
+      text: "\(structure.acceptsMedia) \(structure.requiresAnswer) \(encoder.strict)")
     for row in rows { hash.update(text: row.json.write()) }
     return hash.digest()
   }
@@ -61,7 +63,7 @@ struct EncodedCache {
 extension RowOutcome {
   fileprivate func append(to bytes: inout [UInt8]) {
     switch self {
-    case .kept(let row, let wasCut):
+    case .kept(let row, let wasCut, let warnings):
       bytes.append(wasCut ? 1 : 0)
       bytes += littleEndian(UInt32(row.inputIDs.count))
       for id in row.inputIDs { bytes += littleEndian(id) }
@@ -70,6 +72,8 @@ extension RowOutcome {
       for weight in row.lossScale ?? [] { bytes += littleEndian(weight.bitPattern) }
       bytes.append(row.channel == nil ? 0 : 1)
       Self.append(row.channel ?? "", to: &bytes)
+      bytes.append(UInt8(min(warnings.count, 255)))
+      for text in warnings.prefix(255) { Self.append(text, to: &bytes) }
     case .tooLong(let reason):
       bytes.append(2)
       Self.append(reason, to: &bytes)
@@ -122,7 +126,10 @@ private struct ByteReader {
   private mutating func outcome() -> RowOutcome? {
     guard let tag = number(UInt8.self) else { return nil }
     switch tag {
-    case 0, 1: return row().map { .kept($0, wasCut: tag == 1) }
+    case 0, 1:
+      guard let row = row(), let size = number(UInt8.self) else { return nil }
+      let warnings = (0..<size).compactMap { _ in text() }
+      return warnings.count == size ? .kept(row, wasCut: tag == 1, warnings: warnings) : nil
     case 2: return text().map { .tooLong(reason: $0) }
     case 3: return text().map { .bad(reason: $0) }
     default: return nil

@@ -43,7 +43,7 @@ public struct EncodingOptions: Sendable, Equatable {
 
 /// What became of a row.
 enum RowOutcome: Sendable, Equatable {
-  case kept(EncodedRow, wasCut: Bool)
+  case kept(EncodedRow, wasCut: Bool, warnings: [String])
   case tooLong(reason: String)
   case bad(reason: String)
 }
@@ -59,11 +59,11 @@ struct RowEncoder: Sendable {
   /// - Throws: faults that are not of the row; with `strict` also those.
   func outcome(_ row: StandardRow) throws(Fault) -> RowOutcome {
     do throws(Fault) {
-      for text in try structure.check(row) { log.update { $0.warned(row.source, text) } }
+      let warnings = try structure.check(row)
       let encoded: EncodedRow
       if let tokens = row.tokens { encoded = tokens } else { encoded = try encode(row) }
       let wasCut = encoded.inputIDs.count > (options.limit ?? .max)
-      return .kept(try fit(encoded, row.source), wasCut: wasCut)
+      return .kept(try fit(encoded, row.source), wasCut: wasCut, warnings: warnings)
     } catch {
       guard error.isOfRow else { throw error }
       if strict { throw error.located(row.source).asStrict }
@@ -96,7 +96,8 @@ struct RowEncoder: Sendable {
   /// Notes in the report what became of the row.
   func record(_ outcome: RowOutcome, of row: StandardRow) {
     switch outcome {
-    case .kept(_, let wasCut):
+    case .kept(_, let wasCut, let warnings):
+      for text in warnings { log.update { $0.warned(row.source, text) } }
       if wasCut { log.update { $0.update(row.source.file) { $0.truncated += 1 } } }
     case .tooLong: log.update { $0.update(row.source.file) { $0.tooLong += 1 } }
     case .bad(let reason): log.update { $0.dropped(row.source, reason: reason) }

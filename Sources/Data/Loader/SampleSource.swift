@@ -56,7 +56,7 @@ public struct LazySamples: SampleSource {
     for place in candidates(index) {
       let row = rows[order[place]]
       switch try encoder.outcome(row) {
-      case .kept(let encoded, _): return [encoded]
+      case .kept(let encoded, _, _): return [encoded]
       case .tooLong(let reason), .bad(let reason):
         encoder.log.update { $0.replaced(row.source, reason: reason) }
         last = (row.source, reason)
