@@ -157,6 +157,9 @@ private struct StorageStream {
     var crc: UInt32 = 0
     func next() throws(Fault) {
       let count = min(block.count, entry.size - held.upperBound)
+      guard count > 0 else {
+        throw Fault(.badTensorRecord, "a tensor leaves its storage", at: .file(zip.source.path))
+      }
       held = held.upperBound..<held.upperBound + count
       crc = try block.withMutableRaw { (raw) throws(Fault) -> UInt32 in
         let part = UnsafeMutableRawBufferPointer(rebasing: raw[..<count])
