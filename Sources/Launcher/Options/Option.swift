@@ -101,11 +101,16 @@ public struct Option<Root: Sendable>: Sendable {
 
   /// A row that nothing reads: accepted without effect, or refused.
   public init(
-    recorded name: String, _ kind: OptionKind, _ defaultValue: OptionValue = .unset, _ help: String
+    recorded name: String, _ kind: OptionKind, _ defaultValue: OptionValue, _ help: String
   ) {
     spec = OptionSpec(name: name, kind: kind, defaultValue: defaultValue, help: help)
     read = nil
     assign = { _, _ in true }
+  }
+
+  /// A row that nothing reads and that has no default.
+  public init(recorded name: String, _ kind: OptionKind, _ help: String) {
+    self.init(recorded: name, kind, .unset, help)
   }
 
   private init(
