@@ -60,6 +60,8 @@ public struct OptionSpec: Sendable {
   public var isPath = false
   /// Environment variable that fills the option when no flag does.
   public var environment: String?
+  /// Words of a choice that are known but not supported, and why.
+  public var refusedWords: (words: [String], why: String)?
   /// Returns what is wrong with a value, or nil.
   public var check: (@Sendable (OptionValue) -> String?)?
 
@@ -71,6 +73,15 @@ public struct OptionSpec: Sendable {
     if value == defaultValue || value == .unset { return false }
     if value == .bool(false) { return defaultValue == .bool(true) }
     return true
+  }
+
+  /// Why the value is refused, or nil when it is not.
+  func refusal(of value: OptionValue) -> String? {
+    if case .refused(let why) = effect, isActive(value) { return why }
+    if case .text(let word) = value, let refusedWords, refusedWords.words.contains(word) {
+      return refusedWords.why
+    }
+    return nil
   }
 
   /// `--no_NAME` exists.
@@ -191,12 +202,9 @@ extension Option {
     }
   }
 
-  /// A word of the choices that is known but not supported.
+  /// Words of the choices that are known but not supported.
   func refusing(_ words: [String], _ why: String) -> Option {
-    check {
-      guard case .text(let word) = $0, words.contains(word) else { return nil }
-      return "\(word) is not supported: \(why)"
-    }
+    with { $0.refusedWords = (words, why) }
   }
 }
 
