@@ -47,7 +47,8 @@ public class GroupWorld: Communicator, @unchecked Sendable {
     _ send: UnsafeRawBufferPointer, into receive: UnsafeMutableRawBufferPointer, counts: [Int]
   ) throws(Fault) {
     try checkCounts(counts, fill: receive.count, .allGather, "receive")
-    try require(counts[rank] == send.count, .allGather, "counts[\(rank)] and the send buffer differ")
+    try require(
+      counts[rank] == send.count, .allGather, "counts[\(rank)] and the send buffer differ")
     try run(.allGather, bytes: send.count) { exchange throws(Fault) in
       try exchange.allGather(send, into: receive, counts: counts)
     }
@@ -60,7 +61,8 @@ public class GroupWorld: Communicator, @unchecked Sendable {
     try checkCounts(sendCounts, fill: send.count, .allToAll, "send")
     try checkCounts(receiveCounts, fill: receive.count, .allToAll, "receive")
     try require(
-      sendCounts[rank] == receiveCounts[rank], .allToAll, "the rank's block to itself has two sizes")
+      sendCounts[rank] == receiveCounts[rank], .allToAll, "the rank's block to itself has two sizes"
+    )
     try run(.allToAll, bytes: send.count) { exchange throws(Fault) in
       try exchange.allToAll(
         send, sendCounts: sendCounts, into: receive, receiveCounts: receiveCounts)

@@ -104,6 +104,8 @@ final class PlanExchange: Exchange {
   }
 
   private func zero(_ buffer: UnsafeMutableRawBufferPointer) {
-    if let base = buffer.baseAddress { base.initializeMemory(as: UInt8.self, repeating: 0, count: buffer.count) }
+    if let base = buffer.baseAddress {
+      base.initializeMemory(as: UInt8.self, repeating: 0, count: buffer.count)
+    }
   }
 }
