@@ -4,13 +4,13 @@ import Tensor
 
 struct TrainingParity {
   let folder: String
-  let curves: TrainingCurves
-  let run: TrainingCurves.Run
+  let curves: GoldenCurves
+  let run: GoldenCurves.Run
   let groups: RankGroups
   let engine: Engine
   let sequenceParallel: Bool
-  func run(_ report: inout ParityReport) throws(Fault) -> TrainingCurves.Result {
+  func run(_ report: inout ParityReport) throws(Fault) -> GoldenCurves.Result {
     report.skip("train \(run.name)")
-    return TrainingCurves.Result()
+    return GoldenCurves.Result()
   }
 }
