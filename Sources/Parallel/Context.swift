@@ -107,7 +107,18 @@ public struct RecomputeModules: OptionSet, Sendable {
 /// Unchecked: used by the thread that drives the rank only.
 public final class Probe: @unchecked Sendable {
   public private(set) var values: [String: Value] = [:]
+  public private(set) var routings: [String: RoutingRecord] = [:]
   public init() {}
+
+  /// What a router decided for this rank's rows.
+  public struct RoutingRecord: Sendable {
+    public let logits: Tensor  // [t/tp, e] fp32
+    public let choice: ExpertChoice
+    public let kept: [Bool]
+  }
+
+  func keep(_ name: String, _ record: RoutingRecord) { routings[name] = record }
+
   /// Keeps `value` and, after the backward pass, its gradient.
   public func keep(_ name: String, _ value: Value, on tape: Tape) {
     values[name] = value

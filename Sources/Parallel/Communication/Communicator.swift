@@ -62,6 +62,11 @@ public protocol Communicator: AnyObject, Sendable {
 
   /// A group of the members that give the same `color`, ordered by `key`.
   func split(color: Int, key: Int, label: String) throws(Fault) -> any Communicator
+
+  /// The group of `groups` that holds this rank; `groups` is a partition of `0..<size` into lists
+  /// in rank order of the new groups, the same on every member. Unlike colors it can be followed
+  /// without asking the peers, so it works while planning too.
+  func split(groups: [[Int]], label: String) throws(Fault) -> any Communicator
 }
 
 extension FaultCode {

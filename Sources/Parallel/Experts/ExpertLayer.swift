@@ -20,13 +20,15 @@ public struct ExpertLayer: Sendable {
     self.experts = experts
   }
 
-  public func callAsFunction(_ x: Value, in context: Context) throws(Fault) -> Value {
+  public func callAsFunction(
+    _ x: Value, recipe: (any Recipe)? = nil, in context: Context
+  ) throws(Fault) -> Value {
     if context.groups.tp.size > 1 {
       try x.require(
         .tp, [.split(0)], in: "ExpertLayer",
         hint: "experts with tensor parallelism need sequence parallelism")
     }
-    let (gates, routing) = try router(x, in: context)
+    let (gates, routing) = try router(x, recipe: recipe, in: context)
     if let statistics = context.setting.statistics, context.tape.isRecording {
       statistics.dropped += routing.kept.count { !$0 }
     }

@@ -21,15 +21,18 @@ import Tensor
 public struct Router: Sendable {
   public let weight: Parameter  // [e, h]
   public let options: RouterOptions
+  /// For probes: `router.3` of layer 3.
+  public let label: String
 
-  public init(weight: Parameter, options: RouterOptions) {
+  public init(weight: Parameter, options: RouterOptions, label: String = "router") {
     self.weight = weight
     self.options = options
+    self.label = label
   }
 
-  public func callAsFunction(_ x: Value, in context: Context) throws(Fault) -> (
-    gates: Value, routing: Routing
-  ) {
+  public func callAsFunction(
+    _ x: Value, recipe: (any Recipe)? = nil, in context: Context
+  ) throws(Fault) -> (gates: Value, routing: Routing) {
     let setting = context.setting
     try x.require(.tp, [.same, .split(0)], in: "Router")
     let logits = try logits(of: x.tensor)
@@ -50,6 +53,8 @@ public struct Router: Sendable {
       try balance.report(logits, to: statistics)
     }
     let routing = try Routing(choice: choice, options: options, setting: setting)
+    setting.probe?.keep(
+      label, Probe.RoutingRecord(logits: logits, choice: choice, kept: routing.kept))
     let gates = try Tensor([x.tensor.rows, options.topK], .float32, on: setting.engine)
     gates.clear()
     if !setting.engine.isPlanning {
@@ -58,7 +63,8 @@ public struct Router: Sendable {
     let value = context.tape.record(
       gates, x.placement, from: [x], trains: weight.isTrainable,
       RouterGates(
-        x: x.tensor, weight: weight, logits: logits, choice: choice, kept: routing.kept,
+        x: SavedTensor(x.tensor, recipe: recipe), dtype: x.dtype, weight: weight, logits: logits,
+        choice: choice, kept: routing.kept,
         options: options, balance: balance,
         exchange: setting.sequenceParallel ? setting.groups.tp : nil,
         rowsPerPart: setting.rowsPerPart))
@@ -96,7 +102,8 @@ public struct Router: Sendable {
 
 struct RouterGates: Operation {
   static let name: StaticString = "router"
-  let x: Tensor  // [t/tp, h]
+  let x: SavedTensor  // [t/tp, h]
+  let dtype: DType
   let weight: Parameter  // [e, h]
   let logits: Tensor  // [t/tp, e] fp32
   let choice: ExpertChoice
@@ -107,10 +114,10 @@ struct RouterGates: Operation {
   let exchange: (any Communicator)?
   let rowsPerPart: Int
 
-  var savedBytes: Int { logits.byteCount + choice.gates.count * 8 }
+  var savedBytes: Int { x.savedBytes + logits.byteCount + choice.gates.count * 8 }
 
   func backward(_ dy: Tensor, wanting: Set<Int>) throws(Fault) -> [Tensor?] {
-    let engine = x.engine
+    let engine = logits.engine
     let dz = try Tensor.zeros(logits.shape, .float32, on: engine)
     if !engine.isPlanning {
       let dgates = dy.floats
@@ -120,12 +127,11 @@ struct RouterGates: Operation {
         options: options, into: dz.floats)
       try balance.addLogitGradient(logits: logits, into: dz)
     }
-    let wide = try x.converted(to: .float32)
-    try addWeightGradient(dz, wide)
+    try addWeightGradient(dz, try x.tensor().converted(to: .float32))
     guard wanting.contains(0) else { return [nil] }
-    let dx = try Tensor(x.shape, x.dtype, on: engine)
-    if options.precision == .none, x.dtype != .float32 {
-      let rounded = try dz.converted(to: x.dtype)
+    let dx = try Tensor([logits.rows, weight.shape[1]], dtype, on: engine)
+    if options.precision == .none, dtype != .float32 {
+      let rounded = try dz.converted(to: dtype)
       engine.multiply(Product(.inputGradient, rounded, weight.tensor, into: dx))
     } else {
       let w = try weight.tensor.converted(to: .float32)

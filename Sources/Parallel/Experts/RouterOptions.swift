@@ -10,7 +10,7 @@ public struct RouterOptions: Sendable, Equatable {
   public enum DropPolicy: String, Sendable { case probs, position }
   /// Over which rows the capacity is counted: the micro-batch of one data-parallel rank (the same
   /// drops in every layout), or this rank's rows (the reference).
-  public enum CapacityScope: String, Sendable { case replica, rank }
+  public enum CapacityScope: String, Sendable { case group, rank }
 
   public var experts: Int
   public var topK: Int
@@ -25,7 +25,7 @@ public struct RouterOptions: Sendable, Equatable {
   public var capacityFactor: Double?
   public var padsToCapacity = false
   public var dropPolicy = DropPolicy.probs
-  public var capacityScope = CapacityScope.replica
+  public var capacityScope = CapacityScope.group
 
   public init(experts: Int, topK: Int) {
     self.experts = experts

@@ -74,7 +74,7 @@ public struct Routing: Sendable {
   ) throws(Fault) -> ([Bool], [[Int]]) {
     let k = options.topK
     let own = choice.experts.count / k
-    let shared = setting.sequenceParallel && options.capacityScope == .replica
+    let shared = setting.sequenceParallel && options.capacityScope == .group
     guard shared, !setting.engine.isPlanning else {
       let limit = Capacity.limit(
         tokens: own, topK: k, experts: options.experts, factor: factor)

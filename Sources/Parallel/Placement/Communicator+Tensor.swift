@@ -36,3 +36,21 @@ extension Communicator {
     return try x.rowRange(rank * count..<(rank + 1) * count).copy()
   }
 }
+
+extension Communicator {
+  /// Columns of all ranks beside each other: `[t, c]` → `[t, c·size]`.
+  public func gatherColumns(_ x: Tensor) throws(Fault) -> Tensor {
+    guard size > 1 else { return x }
+    let blocks = try gathered(x)
+    let out = try Tensor([x.rows, x.rowSize * size], x.dtype, on: x.engine)
+    guard !x.engine.isPlanning else { return out }
+    let bytes = x.rowSize * x.dtype.size
+    for r in 0..<size {
+      for t in 0..<x.rows {
+        (out.address + (t * size + r) * bytes).copyMemory(
+          from: blocks.address + (r * x.rows + t) * bytes, byteCount: bytes)
+      }
+    }
+    return out
+  }
+}

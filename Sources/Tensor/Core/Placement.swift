@@ -13,7 +13,7 @@ public enum AxisState: Sendable, Equatable {
 }
 
 /// Axes a value can be split over inside a model. Data-parallel ranks hold different values.
-public enum MeshAxis: String, Sendable, CaseIterable {
+public enum PlacementAxis: String, Sendable, CaseIterable {
   case tp, cp, ep, etp
 }
 
@@ -35,7 +35,7 @@ public struct Placement: Sendable, Equatable, CustomStringConvertible {
 
   public static let same = Placement()
 
-  public subscript(axis: MeshAxis) -> AxisState {
+  public subscript(axis: PlacementAxis) -> AxisState {
     get {
       switch axis {
       case .tp: return tp
@@ -54,14 +54,14 @@ public struct Placement: Sendable, Equatable, CustomStringConvertible {
     }
   }
 
-  public func with(_ axis: MeshAxis, _ state: AxisState) -> Placement {
+  public func with(_ axis: PlacementAxis, _ state: AxisState) -> Placement {
     var result = self
     result[axis] = state
     return result
   }
 
   public var description: String {
-    let parts = MeshAxis.allCases.filter { self[$0] != .same }.map { "\($0): \(self[$0])" }
+    let parts = PlacementAxis.allCases.filter { self[$0] != .same }.map { "\($0): \(self[$0])" }
     return parts.isEmpty ? "same" : parts.joined(separator: ", ")
   }
 }
@@ -70,7 +70,7 @@ extension Value {
   /// Refuses a value that is placed in none of the `accepted` ways on `axis`.
   /// - Throws: `PLACE-201`, naming the operation and what entering the region would have done.
   public func require(
-    _ axis: MeshAxis, _ accepted: [AxisState], in operation: StaticString, hint: String = ""
+    _ axis: PlacementAxis, _ accepted: [AxisState], in operation: StaticString, hint: String = ""
   ) throws(Fault) {
     let state = placement[axis]
     if accepted.contains(state) { return }

@@ -1,0 +1,52 @@
+import Support
+
+/// A row as it stands in the file.
+struct RawRow: Sendable {
+  var columns: JSONObject
+  var source: StandardRow.Source
+}
+
+/// Reads the rows of one file in order.
+protocol RawRowReader: AnyObject {
+  /// The next row, nil at the end.
+  /// - Throws: `DATA-101` if the file cannot be parsed.
+  func next() throws(Fault) -> RawRow?
+}
+
+/// The kinds of data files, by their ending.
+enum DataFileKind: String, CaseIterable {
+  case jsonl, json, csv, txt
+
+  static func of(_ path: String) -> DataFileKind? {
+    DataFileKind(rawValue: path.split(separator: ".").last.map { $0.lowercased() } ?? "")
+  }
+}
+
+/// Opens a data file.
+/// - Throws: `DATA-101` for an ending that is not known.
+func openRows(_ path: String) throws(Fault) -> any RawRowReader {
+  switch DataFileKind.of(path) {
+  case .jsonl: return JSONLinesReader(try LineReader(path: path))
+  case .json: return try openJSON(path)
+  case .csv: return try CSVReader(try LineReader(path: path))
+  case .txt: return TextReader(try LineReader(path: path))
+  case nil:
+    throw Fault(
+      .badDataFile, "the kind of the file is not known", at: .file(path),
+      expected: "a name that ends in .jsonl, .json, .csv or .txt",
+      fix: path.hasSuffix(".parquet") ? "convert the file to .jsonl first" : "rename the file")
+  }
+}
+
+/// One row per line, the line in the column `text`.
+final class TextReader: RawRowReader {
+  private let lines: LineReader
+  init(_ lines: LineReader) { self.lines = lines }
+
+  func next() throws(Fault) -> RawRow? {
+    guard let line = try lines.next() else { return nil }
+    let text = JSONValue.string(String(decoding: line.bytes, as: UTF8.self))
+    return RawRow(
+      columns: JSONObject([("text", text)]), source: .init(file: lines.path, line: line.number))
+  }
+}

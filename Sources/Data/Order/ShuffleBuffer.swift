@@ -1,0 +1,36 @@
+/// Shuffles a stream within a buffer: each row read replaces a random one, which is handed out.
+public struct ShuffleBuffer<Element>: Sendable where Element: Sendable {
+  private var generator: RandomGenerator
+  private let capacity: Int
+  private var rows: [Element] = []
+  private var draining = false
+
+  /// - Parameter capacity: `--shuffle_buffer_size`, at least 1.
+  public init(capacity: Int, seed: Int) {
+    self.capacity = max(capacity, 1)
+    generator = RandomGenerator(seed: seed)
+  }
+
+  /// The next row in shuffled order; `read` gives the next row of the stream, nil at its end.
+  public mutating func next<Failure: Error>(
+    _ read: () throws(Failure) -> Element?
+  ) throws(Failure) -> Element? {
+    while !draining {
+      guard let row = try read() else {
+        draining = true
+        generator.shuffle(&rows)
+        rows.reverse()
+        break
+      }
+      if rows.count < capacity {
+        rows.append(row)
+        continue
+      }
+      let place = generator.integer(below: capacity)
+      let out = rows[place]
+      rows[place] = row
+      return out
+    }
+    return rows.popLast()
+  }
+}
