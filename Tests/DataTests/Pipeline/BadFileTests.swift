@@ -31,7 +31,7 @@ import Testing
       ("broken_json.jsonl", 2, "line 2: not valid JSON (string not closed)"),
       ("trailing_comma.jsonl", 2, "line 2: not valid JSON (comma before ])"),
       ("array_lines.jsonl", 1, "line 1: expected a JSON object, found a list"),
-      ("not_utf8.jsonl", 2, "line 2: not UTF-8 at byte 46"),
+      ("not_utf8.jsonl", 2, "line 2: not UTF-8 at byte 47"),
       ("utf16.jsonl", 1, "the file is UTF-16"),
     ])
   func unparsable(file: String, line: Int, message: String) throws {
@@ -125,7 +125,9 @@ import Testing
   func textModel() throws {
     let (count, report) = try kept("missing_image.jsonl")
     #expect(count == 1)
-    #expect(report.reasons.first?.contains("the row has 1 picture, but the model reads text only") == true)
+    #expect(
+      report.reasons.first?.contains("the row has 1 picture, but the model reads text only") == true
+    )
   }
 
   @Test("Boxes that cannot be read drop the row")
@@ -155,7 +157,8 @@ import Testing
     #expect(report.tooLong == 2 && report.dropped == 0 && report.reasons.isEmpty)
   }
 
-  @Test("Rows over max_length are cut when asked for", arguments: [TruncationStrategy.left, .right])
+  @Test(
+    "Rows over max_length are cut when asked for", arguments: [TruncationStrategy.left, .right])
   func cut(side: TruncationStrategy) throws {
     let (count, report) = try kept("too_long.jsonl") {
       $0.encoding.maxLength = 2048

@@ -33,7 +33,9 @@ import Testing
 
   @Test("Training and validation never share a row, whatever the ratio and count")
   func disjoint() throws {
-    for (size, count, ratio) in [(10, nil as Int?, 0.3), (10, 25, 0.2), (7, 5, 0.5), (2, nil, 0.01)] {
+    for (size, count, ratio) in [
+      (10, nil as Int?, 0.3), (10, 25, 0.2), (7, 5, 0.5), (2, nil, 0.01),
+    ] {
       var options = OrderOptions()
       options.splitRatio = ratio
       let plan = try OrderPlan(sizes: [size], counts: [count], options: options)

@@ -77,7 +77,8 @@ import Testing
       try #require(folder).write("a.jsonl", #"{"query": "q", "answer": "a", "text": "t"}"#))
     let result = try DatasetPlan.rows(options: options)
     #expect(result.train[0].messages.map(\.content) == ["q"])
-    #expect(result.report.notes.contains { $0.hasSuffix("columns answer, text all map to response") })
+    #expect(
+      result.report.notes.contains { $0.hasSuffix("columns answer, text all map to response") })
     options.rows.columns = ["ANSWER": "response", "text": "note"]
     #expect(try DatasetPlan.rows(options: options).train[0].messages.map(\.content) == ["q", "a"])
   }
@@ -87,7 +88,9 @@ import Testing
     let text = #"{"query": "q", "response": "a", "note": "n", "label": 1}"#
     #expect(try rows("a.jsonl", text)[0].others.keys == ["label"])
     #expect(
-      try rows("a.jsonl", text) { $0.rows.removeUnused = false }[0].others.keys == ["note", "label"])
+      try rows("a.jsonl", text) { $0.rows.removeUnused = false }[0].others.keys == [
+        "note", "label",
+      ])
   }
 
   @Test("Rows of tokens are taken as they are")
@@ -112,7 +115,8 @@ import Testing
   @Test("A csv file keeps every value as text")
   func csv() throws {
     let found = try rows("a.csv", "query,response\n1,NA\n\"a\"\"b\",\n\"x\ny\",2.50\n")
-    #expect(found.map { $0.messages.map(\.content) } == [["1", "NA"], ["a\"b", ""], ["x\ny", "2.50"]])
+    #expect(
+      found.map { $0.messages.map(\.content) } == [["1", "NA"], ["a\"b", ""], ["x\ny", "2.50"]])
     #expect(found.map(\.source.line) == [2, 3, 4])
   }
 
