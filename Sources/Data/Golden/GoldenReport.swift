@@ -1,13 +1,17 @@
 /// The outcome of comparing one golden file.
-public struct GoldenReport: Sendable {
+public struct GoldenReport: Sendable, Equatable {
   /// Name of the golden file.
-  public var file: String
-  /// How many cases were compared.
-  public var cases = 0
-  /// One line per case that differs.
-  public var failures: [String] = []
+  public let file: String
+  /// Cases that were compared.
+  public var cases: Int
+  /// One text per case that differs.
+  public var failures: [String]
 
-  public init(file: String) { self.file = file }
+  public init(file: String, cases: Int = 0, failures: [String] = []) {
+    self.file = file
+    self.cases = cases
+    self.failures = failures
+  }
 
   public var passed: Bool { failures.isEmpty && cases > 0 }
 
