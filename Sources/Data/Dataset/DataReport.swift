@@ -16,7 +16,7 @@ public struct DataReport: Sendable, Equatable {
     public var truncated = 0
     /// Times another row was taken in place of one that failed when it was fetched.
     public var replaced = 0
-    /// Why rows were dropped, the first ten.
+    /// Why rows were dropped or replaced, the first ten.
     public var reasons: [String] = []
     /// Doubtful rows that were kept.
     public var warnings = 0
@@ -50,6 +50,13 @@ public struct DataReport: Sendable, Equatable {
     }
   }
 
+  mutating func replaced(_ source: StandardRow.Source, reason: String) {
+    update(source.file) {
+      $0.replaced += 1
+      if $0.reasons.count < Self.textLimit { $0.reasons.append("line \(source.line): \(reason)") }
+    }
+  }
+
   mutating func warned(_ source: StandardRow.Source, _ text: String) {
     update(source.file) {
       $0.warnings += 1
@@ -76,7 +83,7 @@ public struct DataReport: Sendable, Equatable {
         if file.tooLong > 0 { lines.append("\(file.path): \(file.tooLong) rows over max_length") }
         if file.truncated > 0 { lines.append("\(file.path): \(file.truncated) rows were cut") }
         if file.replaced > 0 { lines.append("\(file.path): \(file.replaced) rows were replaced") }
-        lines += file.reasons.map { "\(file.path): dropped \($0)" }
+        lines += file.reasons.map { "\(file.path): \($0)" }
         if file.dropped > file.reasons.count {
           lines.append("\(file.path): \(file.dropped - file.reasons.count) more were dropped")
         }

@@ -33,6 +33,14 @@ struct RowStandardizer: Sendable {
     self.options = options
   }
 
+  /// The same options and the same stream of picks under another plan.
+  init(plan: ColumnPlan, like other: RowStandardizer) {
+    self.plan = plan
+    preset = other.preset
+    options = other.options
+    picks = other.picks
+  }
+
   /// Which of several responses row `raw` uses; called once per row, in file order.
   mutating func pick(_ raw: RawRow) -> Int {
     guard plan.layout == .queryResponse || plan.layout == .alpaca,

@@ -1,0 +1,143 @@
+import Support
+import Synchronization
+
+/// Makes the micro-batches of one rank, by their number since the run began.
+protocol BatchFeed: Sendable {
+  /// - Returns: nil past the end of the data.
+  func batch(_ index: Int) throws(Fault) -> PackedBatch?
+}
+
+/// Batches of samples that are reached by number; calls may come from any thread in any order.
+final class IndexedFeed: BatchFeed {
+  private let samples: any SampleSource
+  private let schedule: TrainingSchedule
+  private let plan: BatchPlan
+  /// Permutations of the epochs in use: batches are prepared ahead, across the end of an epoch.
+  private let permutations = Mutex<[Int: [Int]]>([:])
+
+  init(samples: any SampleSource, schedule: TrainingSchedule, plan: BatchPlan) {
+    self.samples = samples
+    self.schedule = schedule
+    self.plan = plan
+  }
+
+  func batch(_ index: Int) throws(Fault) -> PackedBatch? {
+    if let limit = schedule.microBatchLimit, index >= limit { return nil }
+    var documents: [EncodedRow] = []
+    for sample in rows(index) { documents += try samples.documents(sample) }
+    return plan.assembly.assemble(documents)
+  }
+
+  /// The samples of micro-batch `index` of this rank.
+  func rows(_ index: Int) -> [Int] {
+    let layout = schedule.layout
+    let epoch = index / layout.microBatchesPerEpoch
+    return layout.rows(
+      microBatch: index % layout.microBatchesPerEpoch, rank: plan.dataParallelRank,
+      permutation: permutation(epoch))
+  }
+
+  private func permutation(_ epoch: Int) -> [Int] {
+    permutations.withLock { known in
+      if let order = known[epoch] { return order }
+      let order = schedule.layout.permutation(epoch: epoch)
+      known = known.filter { $0.key >= epoch - 1 }
+      known[epoch] = order
+      return order
+    }
+  }
+}
+
+/// Batches of a stream, dealt out to the ranks in turn. Every rank reads the whole stream and keeps
+/// its share, so that no rank depends on another.
+final class StreamFeed: BatchFeed {
+  private struct State {
+    var stream: SampleStream?
+    var epoch = 0
+    var next = 0
+    /// Batches of the last epoch that are known to belong to a complete step.
+    var ready: [PackedBatch] = []
+    var ended = false
+  }
+
+  private let samples: StreamedSamples
+  private let plan: BatchPlan
+  private let microBatchesPerStep: Int
+  private let state: Mutex<State>
+
+  init(samples: StreamedSamples, plan: BatchPlan, microBatchesPerStep: Int) {
+    self.samples = samples
+    self.plan = plan
+    self.microBatchesPerStep = microBatchesPerStep
+    state = Mutex(State())
+  }
+
+  /// Batches come in order; a number further on reads past those between.
+  func batch(_ index: Int) throws(Fault) -> PackedBatch? {
+    let result = state.withLock { state -> Result<PackedBatch?, Fault> in
+      do throws(Fault) {
+        guard index >= state.next else {
+          throw Fault(.internalError, "a stream of rows was asked to go back")
+        }
+        var batch: PackedBatch?
+        while state.next <= index {
+          batch = try take(&state)
+          guard batch != nil else { return .success(nil) }
+        }
+        return .success(batch)
+      } catch {
+        return .failure(error)
+      }
+    }
+    return try result.get()
+  }
+
+  /// Takes a batch; whole steps are read ahead, so that the last one is never half.
+  private func take(_ state: inout State) throws(Fault) -> PackedBatch? {
+    while state.ready.count < microBatchesPerStep, !state.ended, state.ready.isEmpty || !isMidStep(state) {
+      guard let batch = try read(&state) else {
+        state.ended = true
+        break
+      }
+      state.ready.append(batch)
+    }
+    let whole = isMidStep(state) || state.ready.count >= microBatchesPerStep
+    guard whole, !state.ready.isEmpty else { return nil }
+    state.next += 1
+    return state.ready.removeFirst()
+  }
+
+  /// Whether the step of the next batch has begun; the rest of it is ready then.
+  private func isMidStep(_ state: State) -> Bool { state.next % microBatchesPerStep != 0 }
+
+  /// Reads the next batch of this rank, over the ends of epochs.
+  private func read(_ state: inout State) throws(Fault) -> PackedBatch? {
+    var fruitless = false
+    while plan.maxEpochs.map({ state.epoch < $0 }) ?? true {
+      let stream: SampleStream
+      if let open = state.stream { stream = open } else { stream = try samples.open() }
+      state.stream = stream
+      var mine: [EncodedRow] = []
+      var taken = 0
+      let block = plan.microBatchSize * plan.dataParallelSize
+      while taken < block, let documents = try stream.next() {
+        if taken / plan.microBatchSize == plan.dataParallelRank { mine += documents }
+        taken += 1
+      }
+      if taken == block { return plan.assembly.assemble(mine) }
+      // An epoch that gives no batch at all would be read for ever.
+      if fruitless || (state.epoch == 0 && state.next == 0 && state.ready.isEmpty) {
+        throw Fault(
+          .noRows, "the stream holds \(taken) usable rows, too few for one step",
+          expected: "at least micro_batch_size × data-parallel size = \(block)")
+      }
+      fruitless = true
+      state.stream = nil
+      state.epoch += 1
+    }
+    return nil
+  }
+
+  /// Epoch of the last batch that was read.
+  var epoch: Int { state.withLock { $0.epoch } }
+}

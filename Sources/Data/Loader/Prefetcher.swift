@@ -1,0 +1,84 @@
+import Foundation
+import Support
+import Synchronization
+
+/// Threads that make batches ahead of use, into a queue of bounded length; batches come out in order.
+final class Prefetcher: Sendable {
+  private struct State {
+    var next: Int
+    var ready: [Int: Result<PackedBatch?, Fault>] = [:]
+    var stopped = false
+  }
+
+  private let feed: any BatchFeed
+  private let state: Mutex<State>
+  /// Counts places in the queue that are free, and batches that were put in.
+  private let free = DispatchSemaphore(value: 0)
+  private let arrived = DispatchSemaphore(value: 0)
+  private let workers: Int
+
+  /// - Parameters:
+  ///   - workers: threads, at least 1.
+  ///   - depth: most batches that are ready or in work.
+  ///   - start: number of the first batch.
+  init(feed: any BatchFeed, workers: Int, depth: Int, start: Int) {
+    self.feed = feed
+    self.workers = max(workers, 1)
+    state = Mutex(State(next: start))
+    for _ in 0..<max(depth, 1) { free.signal() }
+    for _ in 0..<self.workers {
+      let thread = Thread { [self] in work() }
+      thread.name = "data loader"
+      thread.stackSize = 8 << 20
+      thread.start()
+    }
+  }
+
+  private func work() {
+    while true {
+      free.wait()
+      let claimed = state.withLock { state -> Int? in
+        guard !state.stopped else { return nil }
+        state.next += 1
+        return state.next - 1
+      }
+      guard let index = claimed else { return }
+      let result: Result<PackedBatch?, Fault>
+      do throws(Fault) { result = .success(try feed.batch(index)) } catch {
+        result = .failure(error)
+      }
+      state.withLock { state in
+        state.ready[index] = result
+        // Past the end or a fault there is nothing more to make.
+        if case .success(.some) = result { return }
+        state.stopped = true
+      }
+      arrived.signal()
+    }
+  }
+
+  /// Batch `index`; batches are asked for in order.
+  func batch(_ index: Int) throws(Fault) -> PackedBatch? {
+    while true {
+      let (result, isOver) = state.withLock { state in
+        let result = state.ready[index]
+        // The end and a fault stay, so that asking again gives the same and waits for nothing.
+        if case .success(.some)? = result { state.ready[index] = nil }
+        return (result, state.stopped && index >= state.next)
+      }
+      if let result {
+        free.signal()
+        return try result.get()
+      }
+      // No thread will make it: the data ended before.
+      if isOver { return nil }
+      arrived.wait()
+    }
+  }
+
+  /// Lets the threads end; batches in work are thrown away.
+  func stop() {
+    state.withLock { $0.stopped = true }
+    for _ in 0..<workers { free.signal() }
+  }
+}

@@ -1,0 +1,13 @@
+import Synchronization
+
+/// A report that several threads write to.
+public final class ReportLog: Sendable {
+  private let report = Mutex(DataReport())
+
+  public init() {}
+
+  /// The report so far.
+  public var snapshot: DataReport { report.withLock { $0 } }
+
+  func update(_ change: (inout DataReport) -> Void) { report.withLock { change(&$0) } }
+}

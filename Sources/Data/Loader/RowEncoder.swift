@@ -1,0 +1,148 @@
+import Support
+
+/// Turns a standard row into tokens: the chat template, given by the caller.
+public typealias RowEncoding = @Sendable (StandardRow) throws(Fault) -> EncodedRow
+
+/// What happens to rows over `max_length`.
+public enum TruncationStrategy: String, Sendable {
+  /// The row is left out.
+  case delete
+  /// The first tokens go.
+  case left
+  /// The last tokens go.
+  case right
+}
+
+/// How rows become tokens and packs.
+public struct EncodingOptions: Sendable, Equatable {
+  /// `--max_length`: most tokens of a row; nil = no limit.
+  public var maxLength: Int?
+  public var truncation = TruncationStrategy.delete
+  /// Tokens that cutting never removes (places of pictures and clips).
+  public var protectedTokens: Set<Int32> = []
+  public var packing = false
+  /// `--packing_length`: tokens of a pack; nil = `maxLength`.
+  public var packingLength: Int?
+  /// `--lazy_tokenize`: rows are encoded when they are fetched.
+  public var lazy = false
+  /// `--streaming`: rows are read, encoded and packed as they are used.
+  public var streaming = false
+  public var shuffleBufferSize = 1000
+  /// `--load_from_cache_file` with the folder of the cache; nil = encode anew.
+  public var cacheFolder: String?
+  /// Everything the encoding depends on beside the rows: tokenizer, template, its options,
+  /// environment. Another text means another cache entry.
+  public var fingerprint = ""
+  public init() {}
+
+  /// Tokens a pack holds.
+  var capacity: Int? { packing ? packingLength ?? maxLength : nil }
+  /// Most tokens of one row: a row must fit into its pack.
+  var limit: Int? { [maxLength, capacity].compactMap { $0 }.min() }
+}
+
+/// What became of a row.
+enum RowOutcome: Sendable, Equatable {
+  case kept(EncodedRow, wasCut: Bool, warnings: [String])
+  case tooLong(reason: String)
+  case bad(reason: String)
+}
+
+/// Encodes single rows: checks the structure, calls the template, applies the length rule.
+struct RowEncoder: Sendable {
+  let structure: RowStructure
+  let options: EncodingOptions
+  let strict: Bool
+  let encode: RowEncoding
+  let log: ReportLog
+
+  /// - Throws: faults that are not of the row; with `strict` also those.
+  func outcome(_ row: StandardRow) throws(Fault) -> RowOutcome {
+    do throws(Fault) {
+      let warnings = try structure.check(row)
+      let encoded: EncodedRow
+      if let tokens = row.tokens { encoded = tokens } else { encoded = try encode(row) }
+      let wasCut = encoded.inputIDs.count > (options.limit ?? .max)
+      return .kept(try fit(encoded, row.source), wasCut: wasCut, warnings: warnings)
+    } catch {
+      guard error.isOfRow else { throw error }
+      if strict { throw error.located(row.source).asStrict }
+      return error.code == .rowTooLong ? .tooLong(reason: error.reason) : .bad(reason: error.reason)
+    }
+  }
+
+  private func fit(_ row: EncodedRow, _ source: StandardRow.Source) throws(Fault) -> EncodedRow {
+    let weights = row.lossScale?.count ?? row.labels.count
+    guard row.labels.count == row.inputIDs.count, weights == row.labels.count else {
+      throw Fault(
+        .internalError, "a row has \(row.inputIDs.count) tokens, \(row.labels.count) labels and "
+          + "\(weights) weights", at: .file(source.file, line: source.line))
+    }
+    guard !row.inputIDs.isEmpty else {
+      throw Fault(
+        .badRow, "the row has no tokens", at: .file(source.file, line: source.line),
+        fix: "give it a text, or drop it")
+    }
+    guard let limit = options.limit, row.inputIDs.count > limit else { return row }
+    guard options.truncation != .delete else {
+      throw Fault(
+        .rowTooLong, "row has \(row.inputIDs.count) tokens, max_length is \(limit)",
+        at: .file(source.file, line: source.line),
+        fix: "raise --max_length, or cut with --truncation_strategy left or right")
+    }
+    return row.cut(to: limit, from: options.truncation, keeping: options.protectedTokens)
+  }
+
+  /// Notes in the report what became of the row.
+  func record(_ outcome: RowOutcome, of row: StandardRow) {
+    switch outcome {
+    case .kept(_, let wasCut, let warnings):
+      for text in warnings { log.update { $0.warned(row.source, text) } }
+      if wasCut { log.update { $0.update(row.source.file) { $0.truncated += 1 } } }
+    case .tooLong: log.update { $0.update(row.source.file) { $0.tooLong += 1 } }
+    case .bad(let reason): log.update { $0.dropped(row.source, reason: reason) }
+    }
+  }
+}
+
+extension StandardRow {
+  /// The tokens of a row that was written as tokens.
+  var tokens: EncodedRow? {
+    guard let inputIDs, let labels else { return nil }
+    let scale = others["loss_scale"]?.array?.map { Float($0.double ?? 0) }
+    return EncodedRow(inputIDs: inputIDs, labels: labels, lossScale: scale, channel: channel)
+  }
+}
+
+extension EncodedRow {
+  /// The row cut to `limit` tokens: protected tokens stay, of the others the first (`right`) or the
+  /// last (`left`). Still longer than `limit` if the protected ones alone are.
+  func cut(to limit: Int, from side: TruncationStrategy, keeping kept: Set<Int32>) -> EncodedRow {
+    let isKept = inputIDs.map { kept.contains($0) }
+    var room = max(limit - isKept.count { $0 }, 0)
+    var chosen = isKept
+    let order = side == .left ? Array(inputIDs.indices.reversed()) : Array(inputIDs.indices)
+    for place in order where !isKept[place] && room > 0 {
+      chosen[place] = true
+      room -= 1
+    }
+    func pick<T>(_ list: [T]) -> [T] { zip(list, chosen).filter { $0.1 }.map { $0.0 } }
+    var row = EncodedRow(
+      inputIDs: pick(inputIDs), labels: pick(labels), lossScale: lossScale.map(pick),
+      channel: channel)
+    // Nothing stands before the first token to predict it from.
+    if !row.labels.isEmpty { row.labels[0] = -100 }
+    if row.lossScale?.isEmpty == false { row.lossScale?[0] = 0 }
+    return row
+  }
+}
+
+extension Fault {
+  /// The fault with the place of the row, where it has none.
+  func located(_ source: StandardRow.Source) -> Fault {
+    var fault = self
+    if case .file(let path, _, _)? = place, path == source.file { return self }
+    fault.place = .file(source.file, line: source.line)
+    return fault
+  }
+}
