@@ -17,6 +17,10 @@ public enum TextGoldens {
     let file = folder + "/" + name
     switch name {
     case "tokenize.json": return try runTokenize(file: file, tokenizer: tokenizer)
+    case "rows_text.json":
+      return try runRows(file: file, dataRoot: dataRoot, tokenizer: tokenizer)
+    case "rows_text_templates.json":
+      return try runTemplates(file: file, dataRoot: dataRoot, tokenizer: tokenizer)
     default:
       throw Fault(
         .missingFile, "\(name) is no golden file of texts", at: .file(file),
