@@ -1,104 +1,113 @@
 import Foundation
 import Support
 
-extension TextGoldens {
-  /// Ids, trained spans, weights and expected length errors of `rows_text.json`.
-  public static func runRows(
-    file: String, dataRoot: String, tokenizer: Tokenizer
-  ) throws(Fault) -> GoldenReport {
-    let root = try readJSON(file)
-    var report = GoldenReport(file: name(of: file))
-    var files = GoldenRows(root: dataRoot)
-    for (i, golden) in (root["rows"]?.array ?? []).enumerated() {
-      report.cases += 1
-      let options = try options(golden["options"])
-      let template = try ChatTemplate(options: options, tokenizer: tokenizer)
-      let row = try files.row(golden)
-      if let failure = compare(golden, with: template, row) {
-        report.failures.append("rows[\(i)] \(place(golden)): \(failure)")
-      }
+/// Compares ids, trained spans, weights and expected length errors of `rows_text.json`.
+/// - Throws: `FILE-001` if a file is missing, `DATA-101` if it cannot be read.
+public func runRowsTextGolden(
+  golden: String, dataRoot: String, tokenizer: Tokenizer
+) throws(Fault) -> GoldenReport {
+  let root = try goldenValue(golden)
+  var report = GoldenReport(file: golden)
+  var files = GoldenRows(root: dataRoot)
+  for (i, wanted) in (root["rows"]?.array ?? []).enumerated() {
+    report.cases += 1
+    let template = try ChatTemplate(options: wanted.templateOptions(), tokenizer: tokenizer)
+    if let failure = wanted.difference(template, try files.row(wanted)) {
+      report.failures.append("rows[\(i)] \(wanted.goldenPlace): \(failure)")
     }
-    return report
   }
+  return report
+}
 
-  /// The same of `rows_text_templates.json`: three templates, training and inference.
-  public static func runTemplates(
-    file: String, dataRoot: String, tokenizer: Tokenizer
-  ) throws(Fault) -> GoldenReport {
-    let root = try readJSON(file)
-    var report = GoldenReport(file: name(of: file))
-    var files = GoldenRows(root: dataRoot)
-    for (i, golden) in (root["rows"]?.array ?? []).enumerated() {
-      report.cases += 1
-      var options = TemplateOptions(
-        template: try TemplateName(named: golden["template"]?.string ?? ""))
-      options.lossScale = try LossScale(named: golden["loss_scale_name"]?.string ?? "")
-      let template = try ChatTemplate(options: options, tokenizer: tokenizer)
-      var row = try files.row(golden)
-      var failure: String?
-      if golden["mode"]?.string == "infer" {
-        // The golden's maker took the last answer off before asking for the prompt.
-        if row.messages.last?.role == "assistant" { row.messages.removeLast() }
-        let ids = try template.encodePrompt(row)
-        if ids != integers(golden["input_ids"]) { failure = "ids \(tokenizer.decode(ids))" }
-      } else {
-        failure = compare(golden, with: template, row)
-      }
-      if let failure {
-        report.failures.append(
-          "rows[\(i)] \(options.template.rawValue) \(options.lossScale.rawValue)"
-            + " \(place(golden)): \(failure)")
-      }
+/// Compares ids, trained spans and prompts of `rows_text_templates.json`.
+/// - Throws: `FILE-001` if a file is missing, `DATA-101` if it cannot be read.
+public func runTextTemplatesGolden(
+  golden: String, dataRoot: String, tokenizer: Tokenizer
+) throws(Fault) -> GoldenReport {
+  let root = try goldenValue(golden)
+  var report = GoldenReport(file: golden)
+  var files = GoldenRows(root: dataRoot)
+  for (i, wanted) in (root["rows"]?.array ?? []).enumerated() {
+    report.cases += 1
+    let name = wanted["template"]?.string ?? ""
+    var options = TemplateOptions(template: try TemplateName(named: name))
+    options.lossScale = try LossScale(named: wanted["loss_scale_name"]?.string ?? "")
+    let template = try ChatTemplate(options: options, tokenizer: tokenizer)
+    let row = try files.row(wanted)
+    let isPrompt = wanted["mode"]?.string == "infer"
+    let failure =
+      try isPrompt
+      ? wanted.promptDifference(template, row) : wanted.difference(template, row)
+    if let failure {
+      report.failures.append(
+        "rows[\(i)] \(name) \(options.lossScale.rawValue) \(wanted.goldenPlace): \(failure)")
     }
-    return report
+  }
+  return report
+}
+
+extension JSONValue {
+  fileprivate var goldenPlace: String {
+    "\(self["file"]?.string ?? "") row \(self["row"]?.int ?? -1)"
   }
 
-  private static func place(_ golden: JSONValue) -> String {
-    "\(golden["file"]?.string ?? "") row \(golden["row"]?.int ?? -1)"
-  }
-
-  private static func options(_ value: JSONValue?) throws(Fault) -> TemplateOptions {
+  fileprivate func templateOptions() throws(Fault) -> TemplateOptions {
+    let given = self["options"]
     var options = TemplateOptions(template: .qwen3VL)
-    options.lossScale = try LossScale(named: value?["loss_scale"]?.string ?? "default")
-    options.usesChatTemplate = value?["use_chat_template"]?.bool ?? true
-    options.maxLength = value?["max_length"]?.int
-    options.system = value?["default_system"]?.string
-    options.truncation = try .init(named: value?["truncation_strategy"]?.string ?? "delete")
+    options.lossScale = try LossScale(named: given?["loss_scale"]?.string ?? "default")
+    options.usesChatTemplate = given?["use_chat_template"]?.bool ?? true
+    options.maxLength = given?["max_length"]?.int
+    options.system = given?["default_system"]?.string
+    options.truncation = try TruncationStrategy(
+      named: given?["truncation_strategy"]?.string ?? "delete")
     return options
   }
 
-  /// What differs, or nil.
-  private static func compare(
-    _ golden: JSONValue, with template: ChatTemplate, _ row: StandardRow
-  ) -> String? {
+  /// What differs from the stored row, or nil.
+  fileprivate func difference(_ template: ChatTemplate, _ row: StandardRow) -> String? {
     let encoded: EncodedRow
     do {
       encoded = try template.encode(row)
     } catch {
-      let expectsLength = golden["error"]?.string?.contains("MaxLengthError") == true
+      let expectsLength = self["error"]?.string?.contains("MaxLengthError") == true
       return expectsLength && error.code == .rowTooLong ? nil : error.message
     }
-    if let error = golden["error"]?.string { return "encoded, golden fails with \(error)" }
-    if encoded.inputIDs != integers(golden["input_ids"]) {
-      return "ids " + template.shown(encoded.inputIDs).debugDescription
+    if let error = self["error"]?.string { return "encoded, where \(error) was expected" }
+    if encoded.inputIDs != tokenIDs(self["input_ids"]) {
+      return "found " + template.shown(encoded.inputIDs).debugDescription
     }
-    let trained = (golden["trained"]?.array ?? []).map(integers)
-    if spans(encoded) != trained { return "trained \(spans(encoded)), golden \(trained)" }
-    let weights = golden["loss_scale"]?.array.map { $0.compactMap { $0.double.map { Float($0) } } }
+    let spans = self["trained"]?.intLists
+    if encoded.trainedSpans != spans {
+      return "trained \(encoded.trainedSpans), expected \(spans ?? [])"
+    }
+    let weights = self["loss_scale"]?.array.map { $0.compactMap { $0.double.map { Float($0) } } }
     if encoded.lossScale != weights { return "loss_scale differs" }
-    if encoded.channel != golden["channel"]?.string { return "channel differs" }
-    return nil
+    return encoded.channel == self["channel"]?.string ? nil : "channel differs"
   }
 
+  /// What differs from the stored prompt, or nil.
+  fileprivate func promptDifference(
+    _ template: ChatTemplate, _ row: StandardRow
+  ) throws(Fault) -> String? {
+    var row = row
+    // The maker of the file took the last answer off before it asked for the prompt.
+    if row.messages.last?.role == "assistant" { row.messages.removeLast() }
+    let ids = try template.encodePrompt(row)
+    if ids == tokenIDs(self["input_ids"]) { return nil }
+    return "found " + template.shown(ids).debugDescription
+  }
+}
+
+extension EncodedRow {
   /// [start, end) of the runs whose labels are their ids.
-  static func spans(_ row: EncodedRow) -> [[Int32]] {
-    var result: [[Int32]] = []
+  var trainedSpans: [[Int]] {
+    var result: [[Int]] = []
     var start: Int?
-    for i in 0...row.labels.count {
-      let isTrained = i < row.labels.count && row.labels[i] == row.inputIDs[i]
+    for i in 0...labels.count {
+      let isTrained = i < labels.count && labels[i] == inputIDs[i]
       if isTrained && start == nil { start = i }
       if !isTrained, let first = start {
-        result.append([Int32(first), Int32(i)])
+        result.append([first, i])
         start = nil
       }
     }
@@ -133,15 +142,12 @@ struct GoldenRows {
   }
 
   private func read(_ path: String) throws(Fault) -> [JSONObject] {
-    let data = try TextGoldens.readData(path)
+    guard let data = FileManager.default.contents(atPath: path) else {
+      throw Fault(.missingFile, "the rows of a golden file are missing", at: .file(path))
+    }
     var rows: [JSONObject] = []
-    for line in data.split(separator: UInt8(ascii: "\n")) {
-      do {
-        let value = try line.withUnsafeBytes { try JSONValue.parse($0) }
-        rows.append(value.object ?? JSONObject())
-      } catch {
-        throw Fault(.badJSON, "a line is not JSON", at: .file(path), cause: error)
-      }
+    for (i, line) in data.split(separator: UInt8(ascii: "\n")).enumerated() {
+      rows.append(try parseJSON([UInt8](line), path: path, firstLine: i + 1).object ?? JSONObject())
     }
     return rows
   }

@@ -10,7 +10,8 @@ public struct ChatTemplate: Sendable {
   public let tokenizer: Tokenizer
   let endText: String
   let turnEndIDs: [Int32]
-  let placeholderIDs: Set<Int32>
+  /// Ids that stand for parts of pictures and clips; cutting a row keeps them.
+  public let placeholderIDs: Set<Int32>
 
   /// Label of a token that is not trained.
   public static let ignored: Int32 = -100

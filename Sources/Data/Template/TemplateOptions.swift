@@ -10,9 +10,10 @@ public struct TemplateOptions: Sendable {
   /// System text of rows that have none (`--system`; see `systemText`).
   public var system: String?
   public var lossScale = LossScale.standard
-  /// Most tokens of a row; nil for no limit.
+  /// Most tokens of a row; nil for no limit, as where the loader holds rows to their length.
   public var maxLength: Int?
-  public var truncation = Truncation.delete
+  /// A row over `maxLength` is cut, or fails with DATA-110 and is left out by who asked for it.
+  public var truncation = TruncationStrategy.delete
   /// What a prompt ends with, in place of the template's own (`--response_prefix`).
   public var responsePrefix: String?
   /// Rows are padded to a multiple of this before their length is checked (twice the
@@ -24,29 +25,6 @@ public struct TemplateOptions: Sendable {
   public var media: any MediaExpansion = TagsAsText()
 
   public init(template: TemplateName) { self.template = template }
-
-  /// What happens to a row over `maxLength` (`--truncation_strategy`).
-  public enum Truncation: String, Sendable, CaseIterable {
-    /// The row fails with DATA-110; who encodes it leaves it out.
-    case delete
-    /// The last tokens are kept.
-    case left
-    /// The first tokens are kept.
-    case right
-
-    /// - Throws: DATA-205.
-    public init(named name: String) throws(Fault) {
-      // `raise` is the name of `delete` inside the reference library.
-      guard let value = Truncation(rawValue: name == "raise" ? "delete" : name) else {
-        throw Fault(
-          .unknownTemplate, "there is no truncation strategy \"\(name)\"",
-          at: .flag("truncation_strategy"),
-          expected: Self.allCases.map(\.rawValue).joined(separator: ", "), found: name,
-          fix: "name one of these")
-      }
-      self = value
-    }
-  }
 
   /// The text that `--system` stands for: the contents of a `.txt` file if there is one of that
   /// name, else the word itself with `\n` as line breaks.
@@ -63,5 +41,19 @@ public struct TemplateOptions: Sendable {
         expected: "a UTF-8 text file", fix: "save it as UTF-8, or give the text itself",
         cause: error)
     }
+  }
+}
+
+extension TruncationStrategy {
+  /// - Throws: DATA-205.
+  public init(named name: String) throws(Fault) {
+    // `raise` is the name of `delete` inside the reference library.
+    guard let value = TruncationStrategy(rawValue: name == "raise" ? "delete" : name) else {
+      throw Fault(
+        .unknownTemplate, "there is no truncation strategy \"\(name)\"",
+        at: .flag("truncation_strategy"), expected: "delete, left or right", found: name,
+        fix: "name one of these")
+    }
+    self = value
   }
 }
