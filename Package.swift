@@ -103,7 +103,7 @@ let package = Package(
     tests("Support", []),
     tests("CKernels", []),
     tests("Tensor", ["Support"]),
-    tests("Parallel", ["Support", "Tensor", "rank-tests"]),
+    tests("Parallel", ["Support", "Tensor", "rank-tests"], fixtures: true),
     tests("Model", ["Support", "Tensor", "Parallel"]),
     tests("Optim", ["Support", "Tensor", "Parallel"]),
     tests("Data", of: "DataPipeline", ["Support"], fixtures: true),
