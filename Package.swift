@@ -1,5 +1,4 @@
 // swift-tools-version: 6.1
-import Foundation
 import PackageDescription
 
 // The house: which room may use which is drawn in ARCHITECTURE.md and enforced by
@@ -11,6 +10,25 @@ let cSettings: [CSetting] = [
   // roundings is ours and not the compiler's (docs/decisions/0002-canonical-order.md).
   .unsafeFlags(["-O3", "-fno-math-errno", "-ffp-contract=off"]),
 ]
+/// Bodies that are compiled once per instruction-set level by `level/*.c`.
+let kernelBodies = [
+  "attention/backward.inc",
+  "attention/common.inc",
+  "attention/forward.inc",
+  "elementwise/activation.inc",
+  "elementwise/loss.inc",
+  "elementwise/map.inc",
+  "elementwise/norm.inc",
+  "elementwise/optimizer.inc",
+  "elementwise/reduce.inc",
+  "elementwise/rope.inc",
+  "elementwise/rows.inc",
+  "elementwise/small_floats.inc",
+  "gemm/micro.inc",
+  "gemm/pack.inc",
+  "level/all.inc",
+  "level/table.inc",
+]
 let swift6: [SwiftSetting] = [.swiftLanguageMode(.v6)]
 
 func room(_ name: String, _ dependencies: [Target.Dependency] = [], path: String? = nil) -> Target
@@ -21,12 +39,13 @@ func room(_ name: String, _ dependencies: [Target.Dependency] = [], path: String
 }
 
 /// Tests of a room; files they compare with lie in `Fixtures` and are found by `#filePath`.
-func tests(_ name: String, of room: String? = nil, _ dependencies: [Target.Dependency]) -> Target {
-  let fixtures = Context.packageDirectory + "/Tests/\(name)Tests/Fixtures"
-  let exclude = FileManager.default.fileExists(atPath: fixtures) ? ["Fixtures"] : []
-  return .testTarget(
+func tests(
+  _ name: String, of room: String? = nil, _ dependencies: [Target.Dependency],
+  fixtures: Bool = false
+) -> Target {
+  .testTarget(
     name: "\(name)Tests", dependencies: [.init(stringLiteral: room ?? name)] + dependencies,
-    exclude: exclude, swiftSettings: swift6)
+    exclude: fixtures ? ["Fixtures"] : [], swiftSettings: swift6)
 }
 
 func program(_ name: String, _ dependencies: [Target.Dependency] = ["Launcher"]) -> Target {
@@ -56,7 +75,7 @@ let package = Package(
       name: "CMPI", dependencies: ["COpenMPI"], exclude: ["README.md"], cSettings: cSettings,
       linkerSettings: [.linkedLibrary("mpi")]),
     .target(
-      name: "CKernels", exclude: ["README.md"], cSettings: cSettings,
+      name: "CKernels", exclude: ["README.md"] + kernelBodies, cSettings: cSettings,
       linkerSettings: [.linkedLibrary("pthread"), .linkedLibrary("m")]),
 
     // Swift rooms.
@@ -87,9 +106,9 @@ let package = Package(
     tests("Parallel", ["Support", "Tensor", "rank-tests"]),
     tests("Model", ["Support", "Tensor", "Parallel"]),
     tests("Optim", ["Support", "Tensor", "Parallel"]),
-    tests("Data", of: "DataPipeline", ["Support"]),
-    tests("Checkpoint", ["Support", "Tensor"]),
-    tests("Launcher", ["Support"]),
+    tests("Data", of: "DataPipeline", ["Support"], fixtures: true),
+    tests("Checkpoint", ["Support", "Tensor"], fixtures: true),
+    tests("Launcher", ["Support"], fixtures: true),
   ],
   cLanguageStandard: .gnu11
 )

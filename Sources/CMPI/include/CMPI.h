@@ -72,7 +72,7 @@ int cmpi_library_allreduce(cmpi_comm *comm, float *buffer, int64_t count);
 // ---- memory shared by the members of one node (segments.c) ----
 
 // One segment of `bytes` (rounded up to pages) per member, visible to all, with a barrier.
-// Collective. *out is NULL with return value 0 when the node has no room for it (small /dev/shm):
+// Collective. *out is NULL with return value 0 when the node has no room for it:
 // then every member gets NULL.
 int cmpi_segments_create(cmpi_comm *comm, int64_t bytes, cmpi_segments **out);
 void *cmpi_segments_base(cmpi_segments *segments, int rank);

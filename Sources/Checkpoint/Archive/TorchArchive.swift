@@ -61,6 +61,12 @@ struct TorchArchive: Sendable {
   /// A whole tensor, row-major, little-endian, its checksum tested.
   /// - Throws: `CKPT-121` to `CKPT-123`.
   func tensor(_ record: TensorRecord) throws(Fault) -> [UInt8] {
+    // A view may repeat elements (stride 0); it may not make more than the archive holds.
+    guard record.byteCount <= max(zip.source.count, 1 << 16) else {
+      throw Fault(
+        .badTensorRecord, "a tensor claims \(record.byteCount) bytes", at: .file(zip.source.path),
+        found: "an archive of \(zip.source.count)")
+    }
     var bytes = [UInt8](repeating: 0, count: record.byteCount)
     let box = Box(shape: record.shape)
     try bytes.withMutableRaw { (raw) throws(Fault) in

@@ -44,6 +44,10 @@ extension DistIndex {
     _ name: String, _ record: IndexInterpreter.Tensor, _ found: [[Int]?: ItemLocation],
     path: String
   ) throws(Fault) -> StoredTensor {
+    guard checkedProduct(record.shape, times: record.dtype.size) != nil else {
+      throw Fault(
+        .badTiling, "its shape \(record.shape) overflows", at: .tensor(name, file: path))
+    }
     if let problem = Tiling.problem(record.boxes, shape: record.shape) {
       throw Fault(.badTiling, problem, at: .tensor(name, file: path))
     }
@@ -53,6 +57,13 @@ extension DistIndex {
         throw Fault(
           .badCheckpointIndex, "the piece at \(box.offsets) has no data",
           at: .tensor(name, file: path))
+      }
+      // So nobody allocates for a tensor more than the files could hold.
+      guard box.count * record.dtype.size <= place.length else {
+        throw Fault(
+          .badCheckpointIndex, "the piece at \(box.offsets) is larger than its item",
+          at: .tensor(name, file: path), expected: "\(box.count * record.dtype.size) bytes",
+          found: "\(place.length)")
       }
       chunks.append(StoredChunk(box: box, location: place))
     }

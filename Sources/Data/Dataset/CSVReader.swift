@@ -22,7 +22,8 @@ final class CSVReader: RawRowReader {
     guard let record = try record() else { return nil }
     guard record.fields.count <= names.count else {
       throw Fault(
-        .badDataFile, "line \(record.line): \(record.fields.count) fields under "
+        .badDataFile,
+        "line \(record.line): \(record.fields.count) fields under "
           + "\(names.count) column names", at: .file(lines.path, line: record.line),
         fix: "put quotes round fields that hold commas")
     }

@@ -63,7 +63,8 @@ struct ColumnPlan: Sendable, Equatable {
     let known = Set(current.values)
     guard layout != .queryResponse || known.contains("query") || known.contains("response") else {
       throw Fault(
-        .unknownColumns, "no column maps to messages or to query/response; columns are "
+        .unknownColumns,
+        "no column maps to messages or to query/response; columns are "
           + columns.joined(separator: ", "), at: .file(file),
         expected: "messages, or query and response, or instruction, input and output",
         found: notes.isEmpty ? nil : notes.joined(separator: "; "),

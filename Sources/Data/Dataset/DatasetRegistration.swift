@@ -34,7 +34,9 @@ public struct DatasetRegistration: Sendable, Equatable {
 
   /// The last parts of its ids and its path: a clone under any folder is known by it.
   var lastComponents: [String] {
-    [modelScopeID, huggingFaceID, path].compactMap { $0?.split(separator: "/").last.map(String.init) }
+    [modelScopeID, huggingFaceID, path].compactMap {
+      $0?.split(separator: "/").last.map(String.init)
+    }
   }
 
   /// Which parts a word means.
@@ -75,7 +77,8 @@ public struct DatasetRegistry: Sendable {
   /// Last part of a path; in a hub cache (`datasets--ORG--NAME/snapshots/REVISION`) the NAME.
   static func lastComponent(of path: String) -> String {
     let parts = path.split(separator: "/").map(String.init)
-    if let place = parts.lastIndex(of: "snapshots"), place > 0, parts[place - 1].hasPrefix("datasets--")
+    if let place = parts.lastIndex(of: "snapshots"), place > 0,
+      parts[place - 1].hasPrefix("datasets--")
     {
       return parts[place - 1].components(separatedByDashes: 2)
     }

@@ -56,7 +56,8 @@ struct DatasetRepository {
       !others.contains { $0 != subset && Self.belongs(path, to: $0) }
     }
     guard subset == "default", !rest.isEmpty else {
-      let folders = Set(files.compactMap { $0.contains("/") ? $0.split(separator: "/").first : nil })
+      let folders = Set(
+        files.compactMap { $0.contains("/") ? $0.split(separator: "/").first : nil })
       throw Fault(
         .datasetNotFound,
         files.isEmpty

@@ -118,7 +118,8 @@ struct DatasetSource: Sendable {
     }
     guard !parts.isEmpty else {
       throw Fault(
-        .datasetNotFound, "the folder has no file of the splits "
+        .datasetNotFound,
+        "the folder has no file of the splits "
           + entry.splits.joined(separator: ", "), at: .file(folder))
     }
     return parts

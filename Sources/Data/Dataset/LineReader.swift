@@ -80,7 +80,8 @@ final class LineReader {
       ended = true
       guard ferror(file) == 0 else {
         throw Fault(
-          .unreadableFile, "reading stopped after line \(number): \(String(cString: strerror(errno)))",
+          .unreadableFile,
+          "reading stopped after line \(number): \(String(cString: strerror(errno)))",
           at: .file(path))
       }
     }

@@ -61,7 +61,8 @@ extension RowReader {
     let field = "messages[\(index)]"
     // As in the reference, `from` and `value` win where both spellings stand.
     guard let roleValue = object["from"] ?? object["role"] else {
-      throw bad("\(field).role is missing", fix: "roles are system, user, assistant, tool_call, tool")
+      throw bad(
+        "\(field).role is missing", fix: "roles are system, user, assistant, tool_call, tool")
     }
     let word = roleValue.string ?? ""
     let role = Self.roleNames[word.replacing("-", with: "_")] ?? Self.roleNames[word] ?? word

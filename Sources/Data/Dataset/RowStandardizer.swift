@@ -104,7 +104,8 @@ struct RowReader {
     let ids = try takeIntegers("input_ids")
     let labels = try takeIntegers("labels")
     guard ids.count == labels.count, !ids.isEmpty else {
-      throw bad("input_ids has \(ids.count) entries and labels \(labels.count)",
+      throw bad(
+        "input_ids has \(ids.count) entries and labels \(labels.count)",
         fix: "give both, with one label per token and -100 where nothing is trained")
     }
     guard ids.allSatisfy({ $0 >= 0 }), labels.allSatisfy({ $0 >= 0 || $0 == -100 }) else {
@@ -139,7 +140,8 @@ struct RowReader {
     if let rejected = columns["rejected_response"] {
       guard let text = rejected.string, text != row.messages.last?.content else {
         throw bad(
-          "rejected_response is null or equals the chosen answer", fix: "drop the row or the column")
+          "rejected_response is null or equals the chosen answer", fix: "drop the row or the column"
+        )
       }
     }
     for (name, value) in columns.members {

@@ -48,7 +48,8 @@ struct RowStructure: Sendable {
       if turns.last?.kind != kind { turns.append((kind, i)) }
     }
     guard !requiresAnswer || turns.contains(where: { $0.kind == "assistant" }) else {
-      throw reader.bad("no assistant text, nothing to train on", fix: "add an answer or drop the row")
+      throw reader.bad(
+        "no assistant text, nothing to train on", fix: "add an answer or drop the row")
     }
     if turns.first?.kind == "assistant" { turns.insert(("user", 0), at: 0) }
     for (i, turn) in turns.enumerated() where (turn.kind == "assistant") != (i % 2 == 1) {

@@ -58,7 +58,8 @@ private func canonical(_ value: JSONValue) -> JSONValue {
   case .array(let list): return .array(list.map(canonical))
   case .object(let object):
     let members = object.members.filter { key, value in
-      !value.isNull && !(["images", "videos", "audios"].contains(key) && value.array?.isEmpty == true)
+      !value.isNull
+        && !(["images", "videos", "audios"].contains(key) && value.array?.isEmpty == true)
     }
     return .object(
       JSONObject(members.sorted { $0.key < $1.key }.map { ($0.key, canonical($0.value)) }))

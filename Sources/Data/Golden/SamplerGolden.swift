@@ -67,7 +67,8 @@ private func compareCyclic(_ report: inout GoldenReport, _ name: String, _ item:
       let number = start.epoch + i
       let first = i == 0 ? start.microBatch : 0
       let order = layout.permutation(epoch: number)
-      report.compare("\(name) permutation \(number)", order, item["permutations"]?["\(number)"]?.ints)
+      report.compare(
+        "\(name) permutation \(number)", order, item["permutations"]?["\(number)"]?.ints)
       for (rank, batchesOfRank) in (epoch["batches_per_rank"]?.array ?? []).enumerated() {
         let found = batches(layout, epoch: number, first: first, rank: rank, permutation: order)
         // Where the reference's ranks fall out of step, ours all end with the shortest: from the

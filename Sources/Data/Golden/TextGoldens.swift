@@ -1,91 +1,67 @@
 import Foundation
 import Support
 
-/// Comparison of tokenizer and templates with golden files made by the reference library.
-public enum TextGoldens {
-  /// The golden files of texts.
-  public static let files = ["tokenize.json", "rows_text.json", "rows_text_templates.json"]
+/// Names of the golden files of texts.
+public let textGoldenFiles = ["tokenize.json", "rows_text.json", "rows_text_templates.json"]
 
-  /// Compares one of `files` by its name.
-  /// - Parameters:
-  ///   - folder: the folder of the golden files.
-  ///   - dataRoot: the folder that the rows' file names are relative to.
-  /// - Throws: FILE-001, FILE-002, FILE-004 if a file is missing or damaged.
-  public static func run(
-    _ name: String, folder: String, dataRoot: String, tokenizer: Tokenizer
-  ) throws(Fault) -> GoldenReport {
-    let file = folder + "/" + name
-    switch name {
-    case "tokenize.json": return try runTokenize(file: file, tokenizer: tokenizer)
-    default:
-      throw Fault(
-        .missingFile, "\(name) is no golden file of texts", at: .file(file),
-        expected: files.joined(separator: ", "), fix: "name one of these")
-    }
-  }
-
-  /// Ids and decoded text of `rows`, decoded text of `decode_only`.
-  public static func runTokenize(file: String, tokenizer: Tokenizer) throws(Fault) -> GoldenReport {
-    let root = try readJSON(file)
-    var report = GoldenReport(file: name(of: file))
-    for (i, row) in (root["rows"]?.array ?? []).enumerated() {
-      report.cases += 1
-      let text = row["text"]?.string ?? ""
-      let ids = integers(row["ids"])
-      let found = tokenizer.encode(text)
-      let decoded = tokenizer.decode(ids)
-      let shown = tokenizer.decode(ids, skipSpecial: true)
-      if found != ids {
-        report.failures.append("rows[\(i)] \(text.debugDescription): ids \(found), golden \(ids)")
-      } else if !same(decoded, row["decoded"]) || !same(shown, row["decoded_skip_special"]) {
-        report.failures.append("rows[\(i)]: decoded \(decoded.debugDescription)")
-      }
-    }
-    for (i, row) in (root["decode_only"]?.array ?? []).enumerated() {
-      report.cases += 1
-      let decoded = tokenizer.decode(integers(row["ids"]))
-      if !same(decoded, row["decoded"]) {
-        report.failures.append("decode_only[\(i)]: decoded \(decoded.debugDescription)")
-      }
-    }
-    return report
-  }
-
-  /// Equality of code points: Swift's own compares canonically equivalent texts as equal.
-  private static func same(_ text: String, _ golden: JSONValue?) -> Bool {
-    guard let golden = golden?.string else { return false }
-    return text.utf8.elementsEqual(golden.utf8)
+/// Compares one of `textGoldenFiles` with what tokenizer and templates make.
+/// - Parameters:
+///   - golden: the file; its name decides what is compared.
+///   - dataRoot: the folder that the rows' file names are relative to.
+/// - Throws: `FILE-001` if a file is missing, `DATA-101` if it cannot be read.
+public func runTextGolden(
+  golden: String, dataRoot: String, tokenizer: Tokenizer
+) throws(Fault) -> GoldenReport {
+  switch golden.split(separator: "/").last ?? "" {
+  case "tokenize.json": return try runTokenizeGolden(golden: golden, tokenizer: tokenizer)
+  case "rows_text.json":
+    return try runRowsTextGolden(golden: golden, dataRoot: dataRoot, tokenizer: tokenizer)
+  case "rows_text_templates.json":
+    return try runTextTemplatesGolden(golden: golden, dataRoot: dataRoot, tokenizer: tokenizer)
+  default:
+    throw Fault(
+      .missingFile, "this is no golden file of texts", at: .file(golden),
+      expected: textGoldenFiles.joined(separator: ", "), fix: "name one of these")
   }
 }
 
-extension TextGoldens {
-  static func name(of file: String) -> String {
-    file.split(separator: "/").last.map(String.init) ?? file
-  }
-
-  static func integers(_ value: JSONValue?) -> [Int32] {
-    (value?.array ?? []).compactMap { $0.int.flatMap { Int32(exactly: $0) } }
-  }
-
-  static func readData(_ file: String) throws(Fault) -> Data {
-    guard FileManager.default.fileExists(atPath: file) else {
-      throw Fault(
-        .missingFile, "the golden file does not exist", at: .file(file),
-        fix: "name the folder of the golden files")
-    }
-    do {
-      return try Data(contentsOf: URL(fileURLWithPath: file))
-    } catch {
-      throw Fault(.unreadableFile, "the file cannot be read", at: .file(file), cause: error)
-    }
-  }
-
-  static func readJSON(_ file: String) throws(Fault) -> JSONValue {
-    let data = try readData(file)
-    do {
-      return try data.withUnsafeBytes { try JSONValue.parse($0) }
-    } catch {
-      throw Fault(.badJSON, "not valid JSON", at: .file(file), cause: error)
+/// Compares ids and decoded text of `rows`, and the decoded text of `decode_only`.
+/// - Throws: `FILE-001` if the file is missing, `DATA-101` if it is no JSON.
+public func runTokenizeGolden(
+  golden: String, tokenizer: Tokenizer
+) throws(Fault) -> GoldenReport {
+  let root = try goldenValue(golden)
+  var report = GoldenReport(file: golden)
+  var encoder = TokenEncoder(tokenizer)
+  for (i, row) in (root["rows"]?.array ?? []).enumerated() {
+    report.cases += 1
+    let text = row["text"]?.string ?? ""
+    let wanted = tokenIDs(row["ids"])
+    let found = encoder.encode(text)
+    let decoded = tokenizer.decode(wanted)
+    let shown = tokenizer.decode(wanted, skipSpecial: true)
+    if found != wanted {
+      report.failures.append(
+        "rows[\(i)] \(text.debugDescription): expected \(wanted), found \(found)")
+    } else if !isSame(decoded, row["decoded"]) || !isSame(shown, row["decoded_skip_special"]) {
+      report.failures.append("rows[\(i)]: decoded \(decoded.debugDescription)")
     }
   }
+  for (i, row) in (root["decode_only"]?.array ?? []).enumerated() {
+    report.cases += 1
+    let decoded = tokenizer.decode(tokenIDs(row["ids"]))
+    if !isSame(decoded, row["decoded"]) {
+      report.failures.append("decode_only[\(i)]: decoded \(decoded.debugDescription)")
+    }
+  }
+  return report
+}
+
+/// Equality of code points: Swift's own takes canonically equivalent texts for equal.
+private func isSame(_ text: String, _ golden: JSONValue?) -> Bool {
+  golden?.string.map { text.utf8.elementsEqual($0.utf8) } ?? false
+}
+
+func tokenIDs(_ value: JSONValue?) -> [Int32] {
+  (value?.ints ?? []).compactMap { Int32(exactly: $0) }
 }

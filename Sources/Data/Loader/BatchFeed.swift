@@ -94,7 +94,9 @@ final class StreamFeed: BatchFeed {
 
   /// Takes a batch; whole steps are read ahead, so that the last one is never half.
   private func take(_ state: inout State) throws(Fault) -> PackedBatch? {
-    while state.ready.count < microBatchesPerStep, !state.ended, state.ready.isEmpty || !isMidStep(state) {
+    while state.ready.count < microBatchesPerStep, !state.ended,
+      state.ready.isEmpty || !isMidStep(state)
+    {
       guard let batch = try read(&state) else {
         state.ended = true
         break

@@ -54,7 +54,8 @@ public final class BatchSource {
       let block = plan.microBatchSize * plan.dataParallelSize
       guard block > 0, plan.globalBatchSize > 0, plan.globalBatchSize % block == 0 else {
         throw Fault(
-          .badSampler, "global_batch_size \(plan.globalBatchSize) is no multiple of "
+          .badSampler,
+          "global_batch_size \(plan.globalBatchSize) is no multiple of "
             + "micro_batch_size \(plan.microBatchSize) × data-parallel size "
             + "\(plan.dataParallelSize)", at: .flag("global_batch_size"))
       }
@@ -109,7 +110,8 @@ public final class BatchSource {
       throw Fault(
         .badResume, "the checkpoint was made with another number of rows",
         expected: "\(rows) rows", found: "\(schedule.layout.rows) rows",
-        fix: "give the data, seed and lengths of the run that saved it, or start with --finetune true")
+        fix:
+          "give the data, seed and lengths of the run that saved it, or start with --finetune true")
     }
     guard state.consumed >= 0, state.consumed % stepBatch == 0 else {
       throw Fault(

@@ -33,7 +33,9 @@ struct EncodedCache {
     guard let data = FileManager.default.contents(atPath: path(key)) else { return nil }
     let bytes = [UInt8](data)
     let head = Self.magic + key
-    guard bytes.count >= head.count + 40, Array(bytes.prefix(head.count)) == head else { return nil }
+    guard bytes.count >= head.count + 40, Array(bytes.prefix(head.count)) == head else {
+      return nil
+    }
     var hash = SHA256()
     hash.update(bytes.dropLast(32))
     guard hash.digest() == Array(bytes.suffix(32)) else { return nil }
@@ -99,7 +101,9 @@ private struct ByteReader {
     let size = MemoryLayout<T>.size
     guard end - at >= size else { return nil }
     defer { at += size }
-    return bytes.withUnsafeBytes { T(littleEndian: $0.loadUnaligned(fromByteOffset: at, as: T.self)) }
+    return bytes.withUnsafeBytes {
+      T(littleEndian: $0.loadUnaligned(fromByteOffset: at, as: T.self))
+    }
   }
 
   mutating func numbers<T: FixedWidthInteger>(_: T.Type, _ count: Int) -> [T]? {

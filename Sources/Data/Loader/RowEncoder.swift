@@ -75,7 +75,8 @@ struct RowEncoder: Sendable {
     let weights = row.lossScale?.count ?? row.labels.count
     guard row.labels.count == row.inputIDs.count, weights == row.labels.count else {
       throw Fault(
-        .internalError, "a row has \(row.inputIDs.count) tokens, \(row.labels.count) labels and "
+        .internalError,
+        "a row has \(row.inputIDs.count) tokens, \(row.labels.count) labels and "
           + "\(weights) weights", at: .file(source.file, line: source.line))
     }
     guard !row.inputIDs.isEmpty else {

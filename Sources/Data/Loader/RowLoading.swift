@@ -19,7 +19,8 @@ struct RowLoader: Sendable {
     }
     guard read > 0 else {
       throw Fault(
-        .noRows, "the dataset has no rows", at: .file(source.parts.first?.files.first ?? source.word),
+        .noRows, "the dataset has no rows",
+        at: .file(source.parts.first?.files.first ?? source.word),
         fix: "give a file with at least one row")
     }
     return rows
@@ -80,7 +81,9 @@ struct RowLoader: Sendable {
 extension RowOptions {
   /// `--columns` over the columns of a registration.
   func renames(with registered: [String: String]) -> [(String, String)] {
-    registered.merging(columns) { _, own in own }.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+    registered.merging(columns) { _, own in own }.sorted { $0.key < $1.key }.map {
+      ($0.key, $0.value)
+    }
   }
 }
 

@@ -12,7 +12,9 @@ public struct StreamedSamples: Sendable {
   /// - Throws: `DATA-107` for chances that do not fit the data sets.
   func open() throws(Fault) -> SampleStream {
     let loader = loader
-    let make = sources.map { source in { () -> any RowStream in DatasetStream(source, loader: loader) } }
+    let make = sources.map { source in
+      { () -> any RowStream in DatasetStream(source, loader: loader) }
+    }
     // The numbers are drawn as for a list: first the mixture's, then the shuffle's.
     var state = RandomState(seed: order.seed)
     var mixer: Interleaver?

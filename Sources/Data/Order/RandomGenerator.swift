@@ -5,7 +5,7 @@ public struct RandomGenerator: Sendable {
   public init(seed: Int) { bits = PCG64(seed: UInt64(max(seed, 0))) }
 
   /// A number in `0...most` by multiplication with rejection (Lemire 2019).
-  mutating func draw(upTo most: Int) -> Int {
+  private mutating func draw(upTo most: Int) -> Int {
     if most <= 0 { return 0 }
     guard most < Int(UInt32.max) else { return wideDraw(upTo: UInt64(most)) }
     let range = UInt32(most) + 1
@@ -29,6 +29,15 @@ public struct RandomGenerator: Sendable {
     return Int(product.high)
   }
 
+  /// A number in `0...most` by masked rejection: words are cut to the bits of `most` until one fits.
+  private mutating func maskedDraw(upTo most: Int) -> Int {
+    let mask = UInt64.max >> UInt64(UInt64(most).leadingZeroBitCount)
+    while true {
+      let word = most <= Int(UInt32.max) ? UInt64(bits.next32()) : bits.next64()
+      if word & mask <= UInt64(most) { return Int(word & mask) }
+    }
+  }
+
   /// `integers(0, high)`: a whole number in `0..<high`.
   public mutating func integer(below high: Int) -> Int { draw(upTo: high - 1) }
 
@@ -43,7 +52,7 @@ public struct RandomGenerator: Sendable {
   public mutating func shuffle<Element>(_ list: inout [Element]) {
     var i = list.count - 1
     while i > 0 {
-      list.swapAt(i, draw(upTo: i))
+      list.swapAt(i, maskedDraw(upTo: i))
       i -= 1
     }
   }

@@ -3,6 +3,9 @@ public struct ShuffleBuffer<Element>: Sendable where Element: Sendable {
   private var generator: RandomGenerator
   private let capacity: Int
   private var rows: [Element] = []
+  /// Places drawn ahead. The reference draws a thousand at a time, which decides what numbers are
+  /// left for the last shuffle.
+  private var places: ArraySlice<Int> = []
   private var draining = false
 
   /// - Parameter capacity: `--shuffle_buffer_size`, at least 1.
@@ -26,11 +29,16 @@ public struct ShuffleBuffer<Element>: Sendable where Element: Sendable {
         rows.append(row)
         continue
       }
-      let place = generator.integer(below: capacity)
+      let place = nextPlace()
       let out = rows[place]
       rows[place] = row
       return out
     }
     return rows.popLast()
+  }
+
+  private mutating func nextPlace() -> Int {
+    if places.isEmpty { places = (0..<1000).map { _ in generator.integer(below: capacity) }[...] }
+    return places.removeFirst()
   }
 }

@@ -31,7 +31,8 @@ public struct SamplerLayout: Sendable, Equatable {
   ) throws(Fault) {
     guard microBatchSize > 0, dataParallelSize > 0 else {
       throw Fault(
-        .badSampler, "micro_batch_size \(microBatchSize) and data-parallel size "
+        .badSampler,
+        "micro_batch_size \(microBatchSize) and data-parallel size "
           + "\(dataParallelSize) must be at least 1", at: .flag("micro_batch_size"))
     }
     guard rows >= microBatchSize * dataParallelSize else {

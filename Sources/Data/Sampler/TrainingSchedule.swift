@@ -16,7 +16,8 @@ public struct TrainingSchedule: Sendable, Equatable {
   ) throws(Fault) {
     guard globalBatchSize > 0, globalBatchSize % layout.stepBatch == 0 else {
       throw Fault(
-        .badSampler, "global_batch_size \(globalBatchSize) is no multiple of micro_batch_size "
+        .badSampler,
+        "global_batch_size \(globalBatchSize) is no multiple of micro_batch_size "
           + "\(layout.microBatchSize) × data-parallel size \(layout.dataParallelSize)",
         at: .flag("global_batch_size"))
     }

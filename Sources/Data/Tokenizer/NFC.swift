@@ -62,3 +62,10 @@ enum UTF8Scan {
     return ((first & 0x07) << 18 | middle | UInt32(bytes[at + 3] & 0x3F), 4)
   }
 }
+
+extension UTF8Scan {
+  /// Length in bytes of the character that begins with this byte.
+  static func length(of first: UInt8) -> Int {
+    first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4
+  }
+}

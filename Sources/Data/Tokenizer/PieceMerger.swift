@@ -38,7 +38,7 @@ struct PieceMerger {
     pairs.append(MergeTable.none)
   }
 
-  private mutating func mergeShort(_ piece: UnsafeBufferPointer<UInt8>, into out: inout [Int32]) {
+  mutating func mergeShort(_ piece: UnsafeBufferPointer<UInt8>, into out: inout [Int32]) {
     start(piece)
     var count = ids.count
     let merges = self.merges
@@ -67,7 +67,7 @@ struct PieceMerger {
     out.append(contentsOf: ids[..<count])
   }
 
-  private mutating func mergeLong(_ piece: UnsafeBufferPointer<UInt8>, into out: inout [Int32]) {
+  mutating func mergeLong(_ piece: UnsafeBufferPointer<UInt8>, into out: inout [Int32]) {
     start(piece)
     let count = Int32(ids.count)
     nextPlace = (0..<count).map { $0 + 1 }

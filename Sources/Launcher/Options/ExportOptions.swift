@@ -46,7 +46,8 @@ public struct ExportOptions: ProgramOptions {
         ? "--to_mcore and --to_hf exclude each other" : nil
     },
     OptionRule("to_hf_needs_checkpoint") { options in
-      options.export.toHF && options.export.mcoreModel == nil ? "Please specify `--mcore_model`." : nil
+      options.export.toHF && options.export.mcoreModel == nil
+        ? "Please specify `--mcore_model`." : nil
     },
     OptionRule("checkpoint_exists", code: .missingFile) { options in
       guard let path = options.export.mcoreModel, !PathText.exists(path) else { return nil }

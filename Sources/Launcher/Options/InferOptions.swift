@@ -17,12 +17,12 @@ public struct InferOptions: ProgramOptions {
   static let table = OptionTable<InferOptions>(
     GenerationFlags.rows.rows(in: \.generation)
       + (ModelFlags.rows + ModelFlags.inertRows.filter { $0.spec.name != "max_model_len" })
-        .rows(in: \.model)
+      .rows(in: \.model)
       + TemplateFlags.rows.rows(in: \.template)
       + DataFlags.sourceRows.rows(in: \.data)
       + ParallelFlags.layoutRows.rows(in: \.parallel)
       + AttentionFlags.rows.filter { ["attn_impl", "attention_backend"].contains($0.spec.name) }
-        .rows(in: \.attention)
+      .rows(in: \.attention)
       + [LoggingFlags.levelRow].rows(in: \.logging)
       + (RunFlags.computeRows + RunFlags.metaRows).rows(in: \.run), defaults: InferOptions())
 

@@ -45,7 +45,8 @@ public struct LaunchEnvironment: Sendable {
       guard let text = variables[name], !text.isEmpty else { return otherwise }
       guard let value = ValueReader.bool(text) else {
         complaints.add(
-          .badOptionValue, nil, "environment variable \(name): expected true or false, got \"\(text)\"")
+          .badOptionValue, nil,
+          "environment variable \(name): expected true or false, got \"\(text)\"")
         return otherwise
       }
       return value

@@ -46,7 +46,8 @@ enum NumberSyntax {
       exponent = "e" + exponent + digits
     }
     guard at == bytes.count else { return nil }
-    return Double("\(sign)\(whole.isEmpty ? "0" : whole).\(fraction.isEmpty ? "0" : fraction)\(exponent)")
+    return Double(
+      "\(sign)\(whole.isEmpty ? "0" : whole).\(fraction.isEmpty ? "0" : fraction)\(exponent)")
   }
 
   /// Digits with single underscores between them.

@@ -25,7 +25,8 @@ struct OptionParser<Root: Sendable> {
       if words.count > 1 {
         outcome.complaints.add(
           .unknownOption, nil,
-          "no words may follow the configuration file \(file): \(words.dropFirst().joined(separator: " "))")
+          "no words may follow the configuration file \(file): \(words.dropFirst().joined(separator: " "))"
+        )
       }
       readFile(PathText.expanded(file), into: &outcome)
     } else {
@@ -60,10 +61,13 @@ struct OptionParser<Root: Sendable> {
       }
       let (name, inline) = split(word)
       switch find(name) {
-      case .unknown: unknown.append(unknownText(word, name))
+      case .unknown:
+        unknown.append(unknownText(word, name))
+        if inline == nil { skipValues(words, &at) }
       case .ambiguous(let names):
         outcome.complaints.add(
-          .unknownOption, nil, "\(word) could be \(names.map { "--\($0)" }.joined(separator: ", "))")
+          .unknownOption, nil, "\(word) could be \(names.map { "--\($0)" }.joined(separator: ", "))"
+        )
         skipValues(words, &at)
       case .negated(let row):
         outcome.spelled[row.name, default: []].append(name)
@@ -76,9 +80,23 @@ struct OptionParser<Root: Sendable> {
         outcome.spelled[row.name, default: []].append(spelling)
         take(row, spelling, inline: inline, words, &at, into: &outcome)
       }
-      if case .unknown = find(name) { skipValues(words, &at) }
     }
     report(unknown, into: &outcome)
+    reportTwins(outcome.spelled, from: "", into: &outcome)
+  }
+
+  /// An option written under its name and an alias on one line contradicts itself.
+  private func reportTwins(
+    _ spelled: [String: [String]], from source: String, into outcome: inout Outcome
+  ) {
+    for (row, names) in spelled.sorted(by: { $0.key < $1.key }) {
+      let distinct = Set(names.filter { $0 == row || table.aliases[$0] != nil })
+      guard distinct.count > 1 else { continue }
+      outcome.complaints.add(
+        .optionsDisagree, nil,
+        source + distinct.sorted().map { "--\($0)" }.joined(separator: " and ")
+          + " are two spellings of one quantity; give one")
+    }
   }
 
   private func report(_ unknown: [String], into outcome: inout Outcome) {
@@ -201,6 +219,7 @@ struct OptionParser<Root: Sendable> {
       return
     }
     var fromFile = ParsedOptions()
+    var spelled: [String: [String]] = [:]
     for (key, value) in object.members {
       let name = OptionName.normal(key.drop { $0 == "-" })
       guard let spec = table.spec(name) else {
@@ -212,12 +231,14 @@ struct OptionParser<Root: Sendable> {
       }
       do throws(ValueReader.Failure) {
         guard let read = try ValueReader.value(spec.kind, json: value) else { continue }
-        outcome.spelled[spec.name, default: []].append(name)
+        spelled[spec.name, default: []].append(name)
         fromFile.set(spec.name, read, .file(path))
       } catch {
         outcome.complaints.add(.badOptionValue, nil, "\(path): \"\(key)\": \(error.text)")
       }
     }
+    reportTwins(spelled, from: path + ": ", into: &outcome)
+    outcome.spelled.merge(spelled) { $0 + $1 }
     outcome.parsed.fill(from: fromFile)
   }
 
@@ -231,7 +252,8 @@ struct OptionParser<Root: Sendable> {
           spec.name, try ValueReader.value(spec.kind, [text]), .environment(variable))
       } catch {
         outcome.complaints.add(
-          .badOptionValue, nil, "environment variable \(variable): "
+          .badOptionValue, nil,
+          "environment variable \(variable): "
             + (spec.isSecret ? "the value cannot be read" : error.text))
       }
     }

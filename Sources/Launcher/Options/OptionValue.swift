@@ -161,6 +161,27 @@ extension JSONValue: OptionConvertible {
   public var optionValue: OptionValue { .json(self) }
 }
 
+/// A word, or a JSON value where the word is JSON.
+public enum TextOrJSON: OptionConvertible, Equatable {
+  case text(String)
+  case json(JSONValue)
+
+  public static var optionKind: OptionKind { .textOrJSON }
+  public init?(optionValue: OptionValue) {
+    switch optionValue {
+    case .text(let word): self = .text(word)
+    case .json(let value): self = .json(value)
+    default: return nil
+    }
+  }
+  public var optionValue: OptionValue {
+    switch self {
+    case .text(let word): return .text(word)
+    case .json(let value): return .json(value)
+    }
+  }
+}
+
 /// What a list option may hold.
 public protocol OptionElement: Sendable {
   static var listKind: OptionKind { get }

@@ -40,7 +40,9 @@ struct ProgramDefinition<Root: ProgramOptions>: Sendable {
   /// Fills values from files that the options name (`args.json`), before they are stored.
   var reload: @Sendable (inout ParsedOptions, inout Complaints) -> Void = { _, _ in }
   /// Reads options that stand inside the value of another one (`extra_megatron_kwargs`).
-  var readExtra: @Sendable (inout ParsedOptions, inout Root, inout Complaints) -> Void = { _, _, _ in }
+  var readExtra: @Sendable (inout ParsedOptions, inout Root, inout Complaints) -> Void = {
+    _, _, _ in
+  }
   /// Stores what follows from other values.
   var derive: @Sendable (inout Root, inout Complaints) -> Void = { _, _ in }
   var rules: [OptionRule<Root>] = []

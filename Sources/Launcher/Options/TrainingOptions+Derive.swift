@@ -68,7 +68,8 @@ extension TrainingOptions {
     for (name, other) in SwiftFormFlags.pairs
     where report.parsed.isGivenByUser(name) && report.parsed.isGivenByUser(other) {
       complaints.add(
-        .optionsDisagree, nil, "--\(name) and --\(other) are two spellings of one quantity; give one")
+        .optionsDisagree, nil,
+        "--\(name) and --\(other) are two spellings of one quantity; give one")
     }
   }
 

@@ -27,12 +27,15 @@ extension TrainingOptions {
     applyRecompute(given)
     applyDeepspeed(&complaints)
     for target in swift.reportTo where !["tensorboard", "all", "none"].contains(target) {
-      report.warnings.append("report_to \(target): curves go to TensorBoard files and logging.jsonl")
+      report.warnings.append(
+        "report_to \(target): curves go to TensorBoard files and logging.jsonl")
     }
   }
 
   private mutating func applyBatch(_ given: ParsedOptions) {
-    if !given.isGiven("micro_batch_size") { schedule.microBatchSize = swift.perDeviceTrainBatchSize }
+    if !given.isGiven("micro_batch_size") {
+      schedule.microBatchSize = swift.perDeviceTrainBatchSize
+    }
     guard !given.isGiven("global_batch_size") else { return }
     let batch = schedule.microBatchSize
     let ranks = report.world.size
@@ -51,7 +54,9 @@ extension TrainingOptions {
     if !given.isGiven("lr_decay_style") {
       schedule.lrDecayStyle = SwiftFormFlags.schedulers[swift.lrSchedulerType] ?? .cosine
     }
-    if !given.isGiven("lr_warmup_fraction"), !given.isGiven("lr_warmup_iters"), swift.warmupRatio > 0 {
+    if !given.isGiven("lr_warmup_fraction"), !given.isGiven("lr_warmup_iters"),
+      swift.warmupRatio > 0
+    {
       schedule.lrWarmupFraction = swift.warmupRatio
     }
     if !given.isGiven("clip_grad") { optimizer.clipGrad = swift.maxGradNorm }
@@ -89,7 +94,8 @@ extension TrainingOptions {
     guard let splits else {
       complaints.add(
         .badOptionValue, "deepspeed",
-        "expected one of \(known.keys.sorted().joined(separator: ", ")) or a JSON file, got \"\(name)\"")
+        "expected one of \(known.keys.sorted().joined(separator: ", ")) or a JSON file, got \"\(name)\""
+      )
       return
     }
     parallel.useDistributedOptimizer = splits

@@ -120,6 +120,8 @@ public struct TrainingOptions: ProgramOptions {
   /// Whether one of the flags that only `swift sft` has is on the line or in its file.
   static func usesSwiftForm(_ words: [String]) -> Bool {
     let outcome = OptionParser(table: swiftTable).parse(words)
-    return SwiftFormFlags.marks.contains { outcome.parsed.isGiven($0) || outcome.spelled[$0] != nil }
+    return SwiftFormFlags.marks.contains {
+      outcome.parsed.isGiven($0) || outcome.spelled[$0] != nil
+    }
   }
 }

@@ -32,7 +32,7 @@ struct ExpertParity {
     var output = ParityOutput()
     output["logits"] = Array(logits.values.prefix(row.realTokens * rig.config.vocabularySize))
     let split = Placement(tp: rig.sequenceParallel ? .split(0) : .same)
-    for (name, record) in probe.routings {
+    for (name, record) in probe.routings.sorted(by: { $0.key < $1.key }) {
       let k = record.choice.topK
       var kept = [Float](repeating: 0, count: record.logits.rows * k)
       for (i, flag) in record.kept.enumerated() { kept[i] = flag ? 1 : 0 }

@@ -22,7 +22,7 @@ struct ParityBounds {
       loss = 2e-5
       routing = 0
     } else {
-      activation = Tolerance(relative: isMoE ? 0.15 : 0.03)
+      activation = Tolerance(relative: isMoE ? 0.25 : 0.03)
       gradient = Tolerance(relative: isMoE ? 0.5 : 0.15, absolute: 1e-4)
       logits = Tolerance(relative: isMoE ? 0.045 * 1.5 : 0.015 * 1.5)
       loss = 0.03

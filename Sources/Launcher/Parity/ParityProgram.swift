@@ -83,11 +83,11 @@ struct ParityProgram {
   private func training(
     _ rig: ParityRig, _ report: inout ParityReport, _ writer: ParityWriter
   ) throws(Fault) {
-    guard let curves = try TrainingCurves(folder: golden) else {
+    guard let curves = try GoldenCurves(folder: golden) else {
       report.skip("train: the folder has none")
       return
     }
-    var results: [(String, TrainingCurves.Result)] = []
+    var results: [(String, GoldenCurves.Result)] = []
     for run in curves.runs {
       guard wants("train") || runs.contains(run.name) else { continue }
       guard run.isBF16 == (dtype == .bfloat16) else { continue }
@@ -123,7 +123,7 @@ struct ParityWriter {
       names.map { ($0, golden.shape($0), values[$0] ?? []) }, to: folder + "/" + name)
   }
 
-  func write(_ results: [(String, TrainingCurves.Result)], curves: TrainingCurves) throws(Fault) {
+  func write(_ results: [(String, GoldenCurves.Result)], curves: GoldenCurves) throws(Fault) {
     guard let folder, !results.isEmpty else { return }
     try makeFolder(folder)
     var runs = JSONObject()

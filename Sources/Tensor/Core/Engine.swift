@@ -16,7 +16,7 @@ public final class Engine: @unchecked Sendable {
   ///   - threads: compute threads of this rank, the caller included.
   ///   - level: forces an instruction-set level (`--cpu_level`, tests); nil takes the best.
   /// - Throws: `OPT-110` if this CPU does not have `level`.
-  public init(threads: Int = 1, pinned: Bool = false, level: CPULevel? = nil) throws(Fault) {
+  public init(threads: Int = 1, pinned: Bool = false, level: KernelLevel? = nil) throws(Fault) {
     isPlanning = false
     guard
       let engine = ck_engine_create(
@@ -25,7 +25,7 @@ public final class Engine: @unchecked Sendable {
       throw Fault(
         .cpuLevel, "this CPU has no \(level.map { "\($0)" } ?? "usable") level",
         at: .flag("cpu_level"),
-        expected: CPULevel.allCases.filter(\.isAvailable).map { "\($0)" }.joined(separator: ", "))
+        expected: KernelLevel.allCases.filter(\.isAvailable).map { "\($0)" }.joined(separator: ", "))
     }
     handle = engine
   }
@@ -39,13 +39,13 @@ public final class Engine: @unchecked Sendable {
   deinit { if let handle { ck_engine_destroy(handle) } }
 
   public var threads: Int { handle.map { Int(ck_engine_threads($0)) } ?? 1 }
-  public var level: CPULevel {
-    handle.flatMap { CPULevel(rawValue: Int(ck_engine_level($0).rawValue)) } ?? .portable
+  public var level: KernelLevel {
+    handle.flatMap { KernelLevel(rawValue: Int(ck_engine_level($0).rawValue)) } ?? .portable
   }
 }
 
 /// Instruction-set levels the kernels are written for.
-public enum CPULevel: Int, Sendable, CaseIterable {
+public enum KernelLevel: Int, Sendable, CaseIterable {
   case portable = 0
   case avx2 = 1
   case avx512 = 2

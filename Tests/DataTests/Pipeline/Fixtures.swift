@@ -19,7 +19,8 @@ enum Fixtures {
   static let encode: RowEncoding = { row in
     var encoded = EncodedRow(inputIDs: [], labels: [], channel: row.channel)
     for message in row.messages {
-      let ids = message.role.prefix(1).utf8.map { Int32($0) } + message.content.utf8.map { Int32($0) }
+      let ids =
+        message.role.prefix(1).utf8.map { Int32($0) } + message.content.utf8.map { Int32($0) }
       encoded.inputIDs += ids
       encoded.labels += message.role == "assistant" ? ids : ids.map { _ in -100 }
     }

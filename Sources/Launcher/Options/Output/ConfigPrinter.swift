@@ -15,7 +15,9 @@ enum ConfigPrinter {
   }
 
   /// Options that act while the line is read and are no settings of the run.
-  static let metaOptions: Set<String> = ["help", "print_config", "dump_options", "explain", "config"]
+  static let metaOptions: Set<String> = [
+    "help", "print_config", "dump_options", "explain", "config",
+  ]
 
   private static func shown<Root>(
     _ row: Option<Root>, _ root: Root, _ parsed: ParsedOptions
@@ -24,7 +26,9 @@ enum ConfigPrinter {
     let value = row.read?(root) ?? given ?? row.spec.defaultValue
     if row.spec.isSecret, value != .unset { return ("***", parsed.origin(row.spec.name).shown) }
     var expected = given ?? row.spec.defaultValue
-    if row.spec.isPath, case .text(let path) = expected { expected = .text(PathText.absolute(path)) }
+    if row.spec.isPath, case .text(let path) = expected {
+      expected = .text(PathText.absolute(path))
+    }
     guard value == expected else { return (value.shown, "follows from other options") }
     return (value.shown, parsed.origin(row.spec.name).shown)
   }

@@ -14,6 +14,7 @@ enum FaultCatalog {
   static func meaning(_ exit: ExitCode) -> String {
     switch exit {
     case .done: return "done"
+    case .differs: return "a comparison failed: the printed rows say which"
     case .usage: return "wrong options: mend the command line"
     case .badData: return "bad data: mend the rows that are named"
     case .missingInput: return "missing input: a file or folder is not there or cannot be read"

@@ -7,7 +7,8 @@ enum HelpPrinter {
     var lines = ["\(definition.name.binary): \(definition.name.summary)", "", "Usage:"]
     lines += definition.name.usage.map { "  " + $0 }
     lines += [
-      "", "Names may be written with - or _, values as --name value or --name=value. Lists take all",
+      "",
+      "Names may be written with - or _, values as --name value or --name=value. Lists take all",
       "words up to the next option. --no_NAME switches off what is on by default.",
     ]
     for group in OptionGroup.allCases {

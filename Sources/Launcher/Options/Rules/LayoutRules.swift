@@ -11,7 +11,8 @@ extension TrainingRules {
       var missing: [String] = []
       if world % dense != 0 {
         missing.append(
-          "\(dense) (tensor \(layout.tensor) · pipeline \(layout.pipeline) · context \(layout.context))")
+          "\(dense) (tensor \(layout.tensor) · pipeline \(layout.pipeline) · context \(layout.context))"
+        )
       }
       if world % expert != 0 {
         missing.append(
@@ -32,7 +33,8 @@ extension TrainingRules {
   /// Conditions of the router.
   static let experts: [OptionRule<TrainingOptions>] = [
     OptionRule("capacity_needs_known_balancing") { options in
-      guard options.experts.expertCapacityFactor != nil, options.experts.loadBalancingType == .sinkhorn
+      guard options.experts.expertCapacityFactor != nil,
+        options.experts.loadBalancingType == .sinkhorn
       else { return nil }
       return "--moe_expert_capacity_factor works with --moe_router_load_balancing_type aux_loss, "
         + "seq_aux_loss or none, not sinkhorn"
@@ -95,7 +97,8 @@ public struct ModelShape: Sendable {
     divides(vocabulary, layout.tensor, "the vocabulary of", tensor)
     if experts == nil { divides(feedForward, layout.tensor, "ffn_hidden_size", tensor) }
     divides(experts, layout.expert, "num_experts", "expert_model_parallel_size")
-    divides(expertFeedForward, layout.expertTensor, "moe_ffn_hidden_size", "expert_tensor_parallel_size")
+    divides(
+      expertFeedForward, layout.expertTensor, "moe_ffn_hidden_size", "expert_tensor_parallel_size")
     if isDense, layout.expert > 1 {
       found.append("--expert_model_parallel_size \(layout.expert) needs a model with experts")
     }

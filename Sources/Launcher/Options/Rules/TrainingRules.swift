@@ -32,11 +32,13 @@ enum TrainingRules {
         ? "--freeze_llm true leaves nothing to train in a text model" : nil
     },
     OptionRule("train_type_supported", code: .refusedOption) { options in
-      options.tuner.trainType == .lora ? "--train_type lora is not supported: \(TunerFlags.noAdapters)" : nil
+      options.tuner.trainType == .lora
+        ? "--train_type lora is not supported: \(TunerFlags.noAdapters)" : nil
     },
     OptionRule("freeze_ratio_without_pipeline") { options in
       options.tuner.freezeParametersRatio > 0 && options.parallel.pipeline > 1
-        ? "--freeze_parameters_ratio is not supported with --pipeline_model_parallel_size above 1" : nil
+        ? "--freeze_parameters_ratio is not supported with --pipeline_model_parallel_size above 1"
+        : nil
     },
     OptionRule("one_half_type") { options in
       options.precision.fp16 == true && options.precision.bf16 == true
@@ -59,7 +61,8 @@ enum TrainingRules {
     },
     OptionRule("streaming_needs_eval_iters") { options in
       options.data.streaming && !options.data.valDataset.isEmpty && options.logging.evalIters < 0
-        ? "--streaming true does not know how many validation rows there are: set --eval_iters" : nil
+        ? "--streaming true does not know how many validation rows there are: set --eval_iters"
+        : nil
     },
     OptionRule("cached_without_context_parallel") { options in
       !options.data.cachedDataset.isEmpty && options.parallel.context > 1
@@ -84,7 +87,9 @@ enum TrainingRules {
       return nil
     },
     OptionRule("swift_form_packing_attention") { options in
-      guard options.form == .swift, options.data.packing || options.data.paddingFree else { return nil }
+      guard options.form == .swift, options.data.packing || options.data.paddingFree else {
+        return nil
+      }
       let flash = ["flash_attn", "flash_attention_2", "flash_attention_3"]
       if let name = options.attention.attnImpl, flash.contains(name) { return nil }
       return "packing and padding_free need --attn_impl flash_attn in the form of swift sft"
@@ -98,8 +103,11 @@ enum TrainingRules {
         : nil
     },
     OptionRule("batch_divides") { options in
-      let rows = options.schedule.microBatchSize.multipliedReportingOverflow(by: options.dataParallelSize)
-      guard rows.overflow || options.schedule.globalBatchSize % rows.partialValue != 0 else { return nil }
+      let rows = options.schedule.microBatchSize.multipliedReportingOverflow(
+        by: options.dataParallelSize)
+      guard rows.overflow || options.schedule.globalBatchSize % rows.partialValue != 0 else {
+        return nil
+      }
       return "--global_batch_size \(options.schedule.globalBatchSize) is not divisible by "
         + "--micro_batch_size \(options.schedule.microBatchSize) times the data-parallel size "
         + "\(options.dataParallelSize)"
@@ -197,8 +205,10 @@ enum TrainingRules {
         ? "--recompute_modules moe_act needs --moe_grouped_gemm true" : nil
     },
     OptionRule("mla_recompute_needs_mla") { options in
-      options.recompute.granularity == .selective && options.recompute.modules.contains("mla_up_proj")
-        ? "--recompute_modules mla_up_proj needs latent attention, which these models do not have" : nil
+      options.recompute.granularity == .selective
+        && options.recompute.modules.contains("mla_up_proj")
+        ? "--recompute_modules mla_up_proj needs latent attention, which these models do not have"
+        : nil
     },
   ]
 }

@@ -43,26 +43,42 @@ public struct CheckpointFlags: Sendable {
     .init(\.noLoadRNG, "no_load_rng", "Do not read the random state."),
     Option(\.format, "ckpt_format", "Layout of checkpoints.")
       .refusing(["torch", "zarr"], "only torch_dist is read and written"),
-    .init(\.noInitialization, "no_initialization", "Weights come from a checkpoint; false draws them at random."),
-    Option(\.saveTotalLimit, "save_total_limit", "Keep this many newest checkpoints.").unset("all").atLeast(1),
-    .init(\.saveSafetensors, "save_safetensors", "Also write a complete published model at each save."),
-    Option(\.paddedVocabSize, "padded_vocab_size", "Rows of the embedding.").unset("vocab_size of config.json").atLeast(1),
+    .init(
+      \.noInitialization, "no_initialization",
+      "Weights come from a checkpoint; false draws them at random."),
+    Option(\.saveTotalLimit, "save_total_limit", "Keep this many newest checkpoints.").unset("all")
+      .atLeast(1),
+    .init(
+      \.saveSafetensors, "save_safetensors", "Also write a complete published model at each save."),
+    Option(\.paddedVocabSize, "padded_vocab_size", "Rows of the embedding.").unset(
+      "vocab_size of config.json"
+    ).atLeast(1),
     .init(\.loadArgs, "load_args", "Restore settings from the args.json of --load."),
-    Option(recorded: "auto_detect_ckpt_format", .bool, .bool(true), "Recognise the layout of --load.")
-      .noEffect("the layout is always recognised"),
-    Option(recorded: "exit_on_missing_checkpoint", .bool, .bool(true), "Stop when --load holds no checkpoint.")
-      .noEffect("a missing checkpoint always stops the run"),
+    Option(
+      recorded: "auto_detect_ckpt_format", .bool, .bool(true), "Recognise the layout of --load."
+    )
+    .noEffect("the layout is always recognised"),
+    Option(
+      recorded: "exit_on_missing_checkpoint", .bool, .bool(true),
+      "Stop when --load holds no checkpoint."
+    )
+    .noEffect("a missing checkpoint always stops the run"),
     Option(recorded: "use_cpu_initialization", .bool, .bool(false), "Draw weights on the CPU.")
       .noEffect("that is always so"),
     Option(recorded: "async_save", .bool, .bool(false), "Write checkpoints in the background.")
       .refused("checkpoints are written before the next step for now"),
     Option(recorded: "extra_megatron_kwargs", .json, "Further Megatron options: {name: value}."),
-    Option(recorded: "load_data_args", .bool, .bool(false), "Restore the data options from args.json.")
-      .group(.inert).noEffect("it is an option of export and infer"),
+    Option(
+      recorded: "load_data_args", .bool, .bool(false), "Restore the data options from args.json."
+    )
+    .group(.inert).noEffect("it is an option of export and infer"),
   ].under(.checkpoint)
 
   static let ownRows: [Option<CheckpointFlags>] = [
-    .init(\.teExtraState, "te_extra_state", "Write the empty _extra_state entries that the reference expects."),
-    .init(\.onCorrupt, "on_corrupt", "A damaged newest checkpoint: stop, or take the previous one."),
+    .init(
+      \.teExtraState, "te_extra_state",
+      "Write the empty _extra_state entries that the reference expects."),
+    .init(
+      \.onCorrupt, "on_corrupt", "A damaged newest checkpoint: stop, or take the previous one."),
   ].under(.own)
 }

@@ -30,19 +30,28 @@ public struct ExtraFlags: Sendable {
       Option(\.lossScale, "loss_scale", "Fixed loss scale of fp16.").atLeast(0.0),
       Option(\.initialLossScale, "initial_loss_scale", "First loss scale of fp16.").atLeast(0.0),
       Option(\.minLossScale, "min_loss_scale", "Smallest loss scale of fp16.").atLeast(0.0),
-      Option(\.lossScaleWindow, "loss_scale_window", "Good steps before the scale grows.").atLeast(1),
+      Option(\.lossScaleWindow, "loss_scale_window", "Good steps before the scale grows.").atLeast(
+        1),
       Option(\.hysteresis, "hysteresis", "Overflows before the scale shrinks.").atLeast(1),
-      Option(\.exitDurationInMins, "exit_duration_in_mins", "Save and leave after these minutes.").atLeast(1),
-      Option(\.exitInterval, "exit_interval", "Save and leave at multiples of this iteration.").atLeast(1),
-      Option(\.exitSignalHandler, "exit_signal_handler", "Save on SIGTERM.").noEffect("that is always so"),
-      Option(\.lrWarmupInit, "lr_warmup_init", "Learning rate at the start of warm-up.").atLeast(0.0),
+      Option(\.exitDurationInMins, "exit_duration_in_mins", "Save and leave after these minutes.")
+        .atLeast(1),
+      Option(\.exitInterval, "exit_interval", "Save and leave at multiples of this iteration.")
+        .atLeast(1),
+      Option(\.exitSignalHandler, "exit_signal_handler", "Save on SIGTERM.").noEffect(
+        "that is always so"),
+      Option(\.lrWarmupInit, "lr_warmup_init", "Learning rate at the start of warm-up.").atLeast(
+        0.0),
       Option(\.startWeightDecay, "start_weight_decay", "Weight decay at the start.").atLeast(0.0),
       Option(\.endWeightDecay, "end_weight_decay", "Weight decay at the end.").atLeast(0.0),
       .init(\.weightDecayIncrStyle, "weight_decay_incr_style", "How weight decay moves."),
       Option(\.initMethodStd, "init_method_std", "Deviation of random weights.").atLeast(0.0),
       .init(\.checkForNaN, "check_for_nan_in_loss_and_grad", "Stop at values that are not finite."),
-      .init(\.overrideScheduler, "override_opt_param_scheduler", "Flags win over the schedule of the checkpoint."),
-      .init(\.useCheckpointScheduler, "use_checkpoint_opt_param_scheduler", "The schedule of the checkpoint wins over flags."),
+      .init(
+        \.overrideScheduler, "override_opt_param_scheduler",
+        "Flags win over the schedule of the checkpoint."),
+      .init(
+        \.useCheckpointScheduler, "use_checkpoint_opt_param_scheduler",
+        "The schedule of the checkpoint wins over flags."),
     ].under(.inert), defaults: ExtraFlags())
 
   /// Reads the object of `--extra_megatron_kwargs`.

@@ -33,29 +33,46 @@ public struct OptimizerFlags: Sendable {
 
   static let rows: [Option<OptimizerFlags>] = [
     .init(\.kind, "optimizer", "adam is AdamW with decoupled decay."),
-    Option(\.weightDecay, "weight_decay", "Decay of weights, not of norms and biases.").atLeast(0.0),
+    Option(\.weightDecay, "weight_decay", "Decay of weights, not of norms and biases.").atLeast(
+      0.0),
     Option(\.clipGrad, "clip_grad", "Largest global gradient norm; 0 does not clip.").atLeast(0.0),
     Option(\.adamBeta1, "adam_beta1", "Decay of the first moment.").between(0, 1),
     Option(\.adamBeta2, "adam_beta2", "Decay of the second moment.").between(0, 1),
     Option(\.adamEps, "adam_eps", "Added to the root of the second moment.").atLeast(0.0),
     Option(\.sgdMomentum, "sgd_momentum", "Momentum of sgd.").between(0, 1),
-    .init(\.usePrecisionAware, "use_precision_aware_optimizer", "Store optimizer state in the types below."),
+    .init(
+      \.usePrecisionAware, "use_precision_aware_optimizer",
+      "Store optimizer state in the types below."),
     .init(\.mainParamsDType, "main_params_dtype", "Type of the master weights."),
     .init(\.mainGradsDType, "main_grads_dtype", "Type of the summed gradients."),
     .init(\.expAvgDType, "exp_avg_dtype", "Type of the first moment in storage."),
     .init(\.expAvgSqDType, "exp_avg_sq_dtype", "Type of the second moment in storage."),
-    .init(\.cpuOffload, "optimizer_cpu_offload", "Keep a part of the state in the far tier (a file or another NUMA node)."),
-    Option(\.offloadFraction, "optimizer_offload_fraction", "Part of the state in the far tier.").between(0, 1),
-    Option(recorded: "overlap_cpu_optimizer_d2h_h2d", .bool, .bool(false), "Overlap offload copies.")
-      .noEffect("the far tier is read ahead and written behind anyway"),
-    Option(recorded: "pin_cpu_grads", .bool, .bool(true), "Page-locked gradients.").noEffect("there is no device to copy to"),
-    Option(recorded: "pin_cpu_params", .bool, .bool(true), "Page-locked weights.").noEffect("there is no device to copy to"),
+    .init(
+      \.cpuOffload, "optimizer_cpu_offload",
+      "Keep a part of the state in the far tier (a file or another NUMA node)."),
+    Option(\.offloadFraction, "optimizer_offload_fraction", "Part of the state in the far tier.")
+      .between(0, 1),
+    Option(
+      recorded: "overlap_cpu_optimizer_d2h_h2d", .bool, .bool(false), "Overlap offload copies."
+    )
+    .noEffect("the far tier is read ahead and written behind anyway"),
+    Option(recorded: "pin_cpu_grads", .bool, .bool(true), "Page-locked gradients.").noEffect(
+      "there is no device to copy to"),
+    Option(recorded: "pin_cpu_params", .bool, .bool(true), "Page-locked weights.").noEffect(
+      "there is no device to copy to"),
   ].under(.optimizer)
 
   static let ownRows: [Option<OptimizerFlags>] = [
-    Option(\.offloadDir, "optimizer_offload_dir", "Folder on a local disk for the far tier.").unset("the folder of the run").path(),
-    Option(\.offloadNUMA, "optimizer_offload_numa", "NUMA node for the far tier, instead of a folder.").atLeast(0),
-    Option(\.canonicalBatchChunks, "canonical_batch_chunks", "Gradient sums with equal bits for every data-parallel size that divides this.").atLeast(1),
+    Option(\.offloadDir, "optimizer_offload_dir", "Folder on a local disk for the far tier.").unset(
+      "the folder of the run"
+    ).path(),
+    Option(
+      \.offloadNUMA, "optimizer_offload_numa", "NUMA node for the far tier, instead of a folder."
+    ).atLeast(0),
+    Option(
+      \.canonicalBatchChunks, "canonical_batch_chunks",
+      "Gradient sums with equal bits for every data-parallel size that divides this."
+    ).atLeast(1),
     Option(\.reduceDType, "reduce_dtype", "Type in which gradients are exchanged.")
       .refusing(["bf16"], "gradients are exchanged in fp32 for now"),
   ].under(.own)

@@ -13,7 +13,8 @@ public struct ParityFlags: Sendable {
 
   static let rows: [Option<ParityFlags>] = [
     .init(\.golden, "golden", "Stored inputs and results of the model."),
-    .init(\.run, "run", "Parts to compare: forward, backward, generate, training …; all without it."),
+    .init(
+      \.run, "run", "Parts to compare: forward, backward, generate, training …; all without it."),
     Option(\.output, "output", "File or folder for the report.").path(),
     Option(\.dataGolden, "data_golden", "Folder with stored results of the data pipeline.").path(),
     Option(\.dataRoot, "data_root", "Folder the stored data cases are relative to.").path(),

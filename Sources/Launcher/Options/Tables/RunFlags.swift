@@ -36,7 +36,9 @@ public struct RunFlags: Sendable {
         digits.append(character)
         continue
       }
-      guard let unit = units[character], let count = Int(digits), count < 1_000_000 else { return nil }
+      guard let unit = units[character], let count = Int(digits), count < 1_000_000 else {
+        return nil
+      }
       total += count * unit
       digits = ""
     }
@@ -45,8 +47,10 @@ public struct RunFlags: Sendable {
 
   /// Rows of every program that computes.
   static let computeRows: [Option<RunFlags>] = [
-    Option(\.threads, "threads", "Compute threads of each rank.").unset("cores of the node / its ranks")
-      .environment("OMP_NUM_THREADS").atLeast(1),
+    Option(\.threads, "threads", "Compute threads of each rank.").unset(
+      "cores of the node / its ranks"
+    )
+    .environment("OMP_NUM_THREADS").atLeast(1),
     .init(\.cpuLevel, "cpu_level", "Instruction set of the kernels."),
     Option(\.gemmBackend, "gemm_backend", "Who multiplies matrices.")
       .refusing(["openblas"], "this build contains no OpenBLAS"),
@@ -54,12 +58,16 @@ public struct RunFlags: Sendable {
 
   static let trainingRows: [Option<RunFlags>] = [
     Option(\.showSamples, "show_samples", "Rendered rows printed at the start.").atLeast(0),
-    Option(\.stopAfter, "stop_after", "Save and leave with exit code 75 after this time, e.g. 3h50m.").check {
+    Option(
+      \.stopAfter, "stop_after", "Save and leave with exit code 75 after this time, e.g. 3h50m."
+    ).check {
       guard case .text(let text) = $0, seconds(of: text) == nil else { return nil }
       return "expected a time such as 3h50m, 90m or 45s, got \"\(text)\""
     },
-    Option(\.resume, "resume", "auto goes on from the newest checkpoint below --save.").oneOf(["auto"])
-      .refused("give the run folder to --load, with --finetune false"),
+    Option(\.resume, "resume", "auto goes on from the newest checkpoint below --save.").oneOf([
+      "auto"
+    ])
+    .refused("give the run folder to --load, with --finetune false"),
     later("check_gradients", .bool, .bool(false), "Compare gradients with finite differences."),
     later("inject", .list, .list([]), "Provoke a fault."),
     later("hang_seconds", .float, .unset, "Stop when a collective waits longer."),
@@ -80,8 +88,11 @@ public struct RunFlags: Sendable {
   static let metaRows: [Option<RunFlags>] = [
     Option(recorded: "config", .text, "JSON file {option: value}; flags win over it.").path(),
     Option(recorded: "help", .bool, .bool(false), "Print this and stop (also -h)."),
-    Option(recorded: "print_config", .bool, .bool(false), "Print every value and where it came from, and stop."),
-    Option(recorded: "dump_options", .bool, .bool(false), "Print the option table as JSON and stop."),
+    Option(
+      recorded: "print_config", .bool, .bool(false),
+      "Print every value and where it came from, and stop."),
+    Option(
+      recorded: "dump_options", .bool, .bool(false), "Print the option table as JSON and stop."),
     Option(recorded: "explain", .text, "Explain an error code such as OPT-101 and stop."),
   ].under(.own)
 }

@@ -33,16 +33,21 @@ public struct ScheduleFlags: Sendable {
   public init() {}
 
   static let rows: [Option<ScheduleFlags>] = [
-    Option(\.microBatchSize, "micro_batch_size", "Rows (packs) per data-parallel rank and forward pass.").atLeast(1),
+    Option(
+      \.microBatchSize, "micro_batch_size", "Rows (packs) per data-parallel rank and forward pass."
+    ).atLeast(1),
     Option(\.globalBatchSize, "global_batch_size", "Rows (packs) per optimizer step.").atLeast(1),
     Option(\.maxEpochs, "max_epochs", "Passes over the training data.").atLeast(1),
     Option(\.trainIters, "train_iters", "Optimizer steps.").unset("from --max_epochs").atLeast(1),
     Option(\.lr, "lr", "Peak learning rate.").unset("1e-5 for full, 1e-4 for lora").atLeast(0.0),
     Option(\.minLR, "min_lr", "Lowest learning rate after warm-up.").atLeast(0.0),
     .init(\.lrDecayStyle, "lr_decay_style", "Shape of the learning rate after warm-up."),
-    Option(\.lrDecayIters, "lr_decay_iters", "Steps until --min_lr is reached.").unset("train_iters").atLeast(1),
+    Option(\.lrDecayIters, "lr_decay_iters", "Steps until --min_lr is reached.").unset(
+      "train_iters"
+    ).atLeast(1),
     Option(\.lrWarmupIters, "lr_warmup_iters", "Steps of warm-up.").atLeast(0),
-    Option(\.lrWarmupFraction, "lr_warmup_fraction", "Warm-up as a part of --lr_decay_iters.").between(0, 1),
+    Option(\.lrWarmupFraction, "lr_warmup_fraction", "Warm-up as a part of --lr_decay_iters.")
+      .between(0, 1),
     .init(\.lrWSDDecayStyle, "lr_wsd_decay_style", "Shape of the last part of WSD."),
     Option(\.lrWSDDecayIters, "lr_wsd_decay_iters", "Steps of the last part of WSD.").atLeast(1),
     .init(\.seed, "seed", "Seed of random weights and dropout; not of the order of rows."),

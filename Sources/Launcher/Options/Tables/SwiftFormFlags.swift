@@ -22,7 +22,7 @@ public struct SwiftFormFlags: Sendable {
     ("lr_decay_style", "lr_scheduler_type"), ("num_workers", "dataloader_num_workers"),
     ("moe_aux_loss_coeff", "router_aux_loss_coef"), ("load", "resume_from_checkpoint"),
     ("no_save_optim", "save_only_model"), ("recompute_granularity", "gradient_checkpointing"),
-    ("use_distributed_optimizer", "deepspeed"), ("train_type", "tuner_type"),
+    ("use_distributed_optimizer", "deepspeed"),
   ]
 
   /// Names of `lr_scheduler_type` and their shape.
@@ -59,17 +59,24 @@ public struct SwiftFormFlags: Sendable {
   public init() {}
 
   static let rows: [Option<SwiftFormFlags>] = [
-    Option(\.perDeviceTrainBatchSize, "per_device_train_batch_size", "Rows per rank and forward pass.").atLeast(1),
-    Option(\.perDeviceEvalBatchSize, "per_device_eval_batch_size", "Rows per rank in an evaluation.").atLeast(1),
+    Option(
+      \.perDeviceTrainBatchSize, "per_device_train_batch_size", "Rows per rank and forward pass."
+    ).atLeast(1),
+    Option(
+      \.perDeviceEvalBatchSize, "per_device_eval_batch_size", "Rows per rank in an evaluation."
+    ).atLeast(1),
     Option(\.gradientAccumulationSteps, "gradient_accumulation_steps", "Forward passes per step.")
       .unset("ceil(16 / (batch · ranks))").atLeast(1),
-    Option(\.learningRate, "learning_rate", "Peak learning rate.").unset("1e-4 for lora, 1e-5 for full").atLeast(0.0),
+    Option(\.learningRate, "learning_rate", "Peak learning rate.").unset(
+      "1e-4 for lora, 1e-5 for full"
+    ).atLeast(0.0),
     Option(\.numTrainEpochs, "num_train_epochs", "Passes over the training data.").atLeast(0.0),
     Option(\.maxSteps, "max_steps", "Optimizer steps; -1 follows the epochs.").atLeast(-1),
     Option(\.warmupRatio, "warmup_ratio", "Warm-up as a part of all steps.").between(0, 1),
     Option(\.lrSchedulerType, "lr_scheduler_type", "Shape of the learning rate after warm-up.")
       .oneOf(schedulers.keys.sorted()),
-    Option(\.maxGradNorm, "max_grad_norm", "Largest global gradient norm; 0 does not clip.").atLeast(0.0),
+    Option(\.maxGradNorm, "max_grad_norm", "Largest global gradient norm; 0 does not clip.")
+      .atLeast(0.0),
     .init(\.gradientCheckpointing, "gradient_checkpointing", "Recompute every layer."),
     Option(\.evalSteps, "eval_steps", "Steps between evaluations.").unset("save_steps").atLeast(1),
     Option(\.saveSteps, "save_steps", "Steps between checkpoints.").atLeast(1),
@@ -77,13 +84,21 @@ public struct SwiftFormFlags: Sendable {
     .init(\.evalStrategy, "eval_strategy", "When to evaluate."),
     Option(\.loggingSteps, "logging_steps", "Steps between log lines.").atLeast(1),
     Option(\.outputDir, "output_dir", "Folder for the runs.").unset("output/<model name>").path(),
-    Option(\.deepspeed, "deepspeed", "zero0 to zero3 (or a JSON file): zero0 keeps the optimizer state whole, the others split it."),
-    Option(\.dataloaderNumWorkers, "dataloader_num_workers", "Threads that prepare batches.").unset("1").atLeast(0),
+    Option(
+      \.deepspeed, "deepspeed",
+      "zero0 to zero3 (or a JSON file): zero0 keeps the optimizer state whole, the others split it."
+    ),
+    Option(\.dataloaderNumWorkers, "dataloader_num_workers", "Threads that prepare batches.").unset(
+      "1"
+    ).atLeast(0),
     Option(\.resumeFromCheckpoint, "resume_from_checkpoint", "Checkpoint to go on from.").path(),
-    Option(\.routerAuxLossCoef, "router_aux_loss_coef", "Weight of the load-balancing loss.").atLeast(0.0),
+    Option(\.routerAuxLossCoef, "router_aux_loss_coef", "Weight of the load-balancing loss.")
+      .atLeast(0.0),
     .init(\.saveOnlyModel, "save_only_model", "Leave the optimizer out of checkpoints."),
     .init(\.reportTo, "report_to", "Where curves go; tensorboard, all or none."),
-    .init(\.createCheckpointSymlink, "create_checkpoint_symlink", "Links to the last and the best checkpoint."),
+    .init(
+      \.createCheckpointSymlink, "create_checkpoint_symlink",
+      "Links to the last and the best checkpoint."),
     .init(\.trainDataloaderShuffle, "train_dataloader_shuffle", "Draw rows in random order."),
     Option(recorded: "metric_for_best_model", .text, "Measure of the best checkpoint.")
       .noEffect("the best checkpoint is the one with the lowest evaluation loss"),
@@ -97,7 +112,9 @@ public struct SwiftFormFlags: Sendable {
       .noEffect("no best checkpoint is kept"),
     Option(recorded: "create_checkpoint_symlink", .bool, .bool(false), "Links to checkpoints.")
       .noEffect("the tracker file names the last checkpoint"),
-    Option(recorded: "save_strategy", .choice(["steps", "epoch", "no"]), .text("steps"), "When to save.")
-      .noEffect("--save_interval counts"),
+    Option(
+      recorded: "save_strategy", .choice(["steps", "epoch", "no"]), .text("steps"), "When to save."
+    )
+    .noEffect("--save_interval counts"),
   ].under(.inert)
 }

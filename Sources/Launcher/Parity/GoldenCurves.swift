@@ -2,7 +2,7 @@ import Foundation
 import Support
 
 /// `train.json`: hyperparameters and the runs of the reference.
-struct TrainingCurves {
+struct GoldenCurves {
   let folder: String
   let steps: Int
   let lr: Double
