@@ -10,9 +10,45 @@ let cSettings: [CSetting] = [
   // roundings is ours and not the compiler's (docs/decisions/0002-canonical-order.md).
   .unsafeFlags(["-O3", "-fno-math-errno", "-ffp-contract=off"]),
 ]
+/// Bodies that are compiled once per instruction-set level by `level/*.c`.
+let kernelBodies = [
+  "attention/backward.inc",
+  "attention/common.inc",
+  "attention/forward.inc",
+  "elementwise/activation.inc",
+  "elementwise/loss.inc",
+  "elementwise/map.inc",
+  "elementwise/norm.inc",
+  "elementwise/optimizer.inc",
+  "elementwise/reduce.inc",
+  "elementwise/rope.inc",
+  "elementwise/rows.inc",
+  "elementwise/small_floats.inc",
+  "gemm/micro.inc",
+  "gemm/pack.inc",
+  "level/all.inc",
+  "level/table.inc",
+]
 let swift6: [SwiftSetting] = [.swiftLanguageMode(.v6)]
 
-func program(_ name: String, _ dependencies: [Target.Dependency] = ["Launcher"]) -> Target {
+func room(_ name: String, _ dependencies: [Target.Dependency] = [], path: String? = nil) -> Target
+{
+  .target(
+    name: name, dependencies: dependencies, path: path, exclude: ["README.md"],
+    swiftSettings: swift6)
+}
+
+/// Tests of a room; files they compare with lie in `Fixtures` and are found by `#filePath`.
+func tests(
+  _ name: String, of room: String? = nil, _ dependencies: [Target.Dependency],
+  fixtures: Bool = false
+) -> Target {
+  .testTarget(
+    name: "\(name)Tests", dependencies: [.init(stringLiteral: room ?? name)] + dependencies,
+    exclude: fixtures ? ["Fixtures"] : [], swiftSettings: swift6)
+}
+
+func program(_ name: String, _ dependencies: [Target.Dependency] = ["Launcher", "Support"]) -> Target {
   .executableTarget(name: name, dependencies: dependencies, swiftSettings: swift6)
 }
 
@@ -30,67 +66,53 @@ let package = Package(
   targets: [
     // Libraries of the distribution.
     .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
-    .systemLibrary(
-      name: "CUTF8Proc", pkgConfig: "libutf8proc", providers: [.apt(["libutf8proc-dev"])]),
-    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    // Their pkg-config flags are prohibited ones or none: headers lie on the default path.
+    .systemLibrary(name: "CUTF8Proc", providers: [.apt(["libutf8proc-dev"])]),
+    .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
 
     // C rooms: opaque headers only.
     .target(
-      name: "CMPI", dependencies: ["COpenMPI"], cSettings: cSettings,
+      name: "CMPI", dependencies: ["COpenMPI"], exclude: ["README.md"], cSettings: cSettings,
       linkerSettings: [.linkedLibrary("mpi")]),
     .target(
-      name: "CKernels", cSettings: cSettings,
+      name: "CKernels", exclude: ["README.md"] + kernelBodies, cSettings: cSettings,
       linkerSettings: [.linkedLibrary("pthread"), .linkedLibrary("m")]),
 
     // Swift rooms.
-    .target(name: "Support", swiftSettings: swift6),
-    .target(name: "Tensor", dependencies: ["Support", "CKernels"], swiftSettings: swift6),
-    .target(
-      name: "Parallel", dependencies: ["Support", "Tensor", "CMPI"], swiftSettings: swift6),
-    .target(name: "Model", dependencies: ["Support", "Tensor", "Parallel"], swiftSettings: swift6),
-    .target(
-      name: "Optim", dependencies: ["Support", "Tensor", "Parallel", "CKernels"],
-      swiftSettings: swift6),
-    .target(
-      name: "DataPipeline", dependencies: ["Support", "Tensor", "CUTF8Proc"],
-      path: "Sources/Data", swiftSettings: swift6),
-    .target(
-      name: "Checkpoint", dependencies: ["Support", "Tensor", "Parallel", "CZlib"],
-      swiftSettings: swift6),
-    .target(
-      name: "Launcher",
-      dependencies: [
+    room("Support"),
+    room("Tensor", ["Support", "CKernels"]),
+    room("Parallel", ["Support", "Tensor", "CKernels", "CMPI"]),
+    room("Model", ["Support", "Tensor", "Parallel", "CKernels"]),
+    room("Optim", ["Support", "Tensor", "Parallel", "CKernels"]),
+    room("DataPipeline", ["Support", "Tensor", "CUTF8Proc"], path: "Sources/Data"),
+    room("Checkpoint", ["Support", "Tensor", "Parallel", "CZlib"]),
+    room(
+      "Launcher",
+      [
         "Support", "Tensor", "Parallel", "Model", "Optim", "DataPipeline", "Checkpoint", "CKernels",
-      ], swiftSettings: swift6),
+      ]),
 
     // Programs.
     program("megatron-sft"), program("megatron-pt"), program("megatron-export"),
     program("megatron-infer"), program("megatron-parity"), program("megatron-bench"),
     program("megatron"),
+    // Makes the tiny models of the recipes.
+    .executableTarget(
+      name: "tiny-model", dependencies: ["Launcher", "Support"], path: "tools/tiny-model",
+      swiftSettings: swift6),
     // Multi-process test cases: `mpirun -n N rank-tests --case NAME`.
     program("rank-tests", ["Support", "Tensor", "Parallel"]),
 
     // Tests, one folder per room.
-    .testTarget(name: "SupportTests", dependencies: ["Support"], swiftSettings: swift6),
-    .testTarget(name: "CKernelsTests", dependencies: ["CKernels"], swiftSettings: swift6),
-    .testTarget(
-      name: "TensorTests", dependencies: ["Support", "Tensor"], swiftSettings: swift6),
-    .testTarget(
-      name: "ParallelTests", dependencies: ["Support", "Tensor", "Parallel", "rank-tests"],
-      swiftSettings: swift6),
-    .testTarget(
-      name: "ModelTests", dependencies: ["Support", "Tensor", "Parallel", "Model"],
-      swiftSettings: swift6),
-    .testTarget(
-      name: "OptimTests", dependencies: ["Support", "Tensor", "Parallel", "Optim"],
-      swiftSettings: swift6),
-    .testTarget(
-      name: "DataTests", dependencies: ["Support", "DataPipeline"], swiftSettings: swift6),
-    .testTarget(
-      name: "CheckpointTests", dependencies: ["Support", "Tensor", "Checkpoint"],
-      swiftSettings: swift6),
-    .testTarget(
-      name: "LauncherTests", dependencies: ["Support", "Launcher"], swiftSettings: swift6),
+    tests("Support", []),
+    tests("CKernels", []),
+    tests("Tensor", ["Support"]),
+    tests("Parallel", ["Support", "Tensor", "rank-tests"], fixtures: true),
+    tests("Model", ["Support", "Tensor", "Parallel"]),
+    tests("Optim", ["Support", "Tensor", "Parallel"], fixtures: true),
+    tests("Data", of: "DataPipeline", ["Support"], fixtures: true),
+    tests("Checkpoint", ["Support", "Tensor"], fixtures: true),
+    tests("Launcher", ["Support"], fixtures: true),
   ],
   cLanguageStandard: .gnu11
 )

@@ -60,6 +60,8 @@ public struct FaultCode: Sendable, Hashable {
 /// Exit codes of every program; job scripts act on them.
 public enum ExitCode: Int32, Sendable, CaseIterable {
   case done = 0
+  /// `megatron-parity`, `tools/check`: a comparison failed.
+  case differs = 1
   case usage = 2
   case badData = 65
   case missingInput = 66

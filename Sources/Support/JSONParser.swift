@@ -8,11 +8,13 @@ public struct JSONSyntaxError: Error, Sendable, Equatable, CustomStringConvertib
 
 extension JSONValue {
   /// Reads one JSON value; only white space may follow it.
-  /// - Parameter maxDepth: nesting beyond it is refused, so hostile input cannot exhaust the stack.
+  /// - Parameters:
+  ///   - maxDepth: nesting beyond it is refused, so hostile input cannot exhaust the stack.
+  ///   - uniqueKeys: an object that names a key twice is refused.
   public static func parse(
-    _ bytes: UnsafeRawBufferPointer, maxDepth: Int = 512
+    _ bytes: UnsafeRawBufferPointer, maxDepth: Int = 512, uniqueKeys: Bool = false
   ) throws(JSONSyntaxError) -> JSONValue {
-    var parser = JSONParser(bytes: bytes, maxDepth: maxDepth)
+    var parser = JSONParser(bytes: bytes, maxDepth: maxDepth, uniqueKeys: uniqueKeys)
     let value = try parser.value(depth: 0)
     parser.skipSpace()
     guard parser.at == bytes.count else { throw parser.error("text after the value") }
@@ -37,6 +39,7 @@ extension JSONValue {
 struct JSONParser {
   let bytes: UnsafeRawBufferPointer
   let maxDepth: Int
+  var uniqueKeys = false
   var at = 0
 
   func error(_ reason: String, at place: Int? = nil) -> JSONSyntaxError {
@@ -96,6 +99,7 @@ struct JSONParser {
       if peek == UInt8(ascii: "}") { throw error("comma before }") }
       guard peek == UInt8(ascii: "\"") else { throw error("expected a key in quotes") }
       let key = try string()
+      if uniqueKeys, result[key] != nil { throw error("the key \"\(key)\" is there twice") }
       skipSpace()
       guard peek == UInt8(ascii: ":") else { throw error("expected : after the key \"\(key)\"") }
       at += 1

@@ -1,0 +1,212 @@
+/* Matrix products: a flat list of blocks of C over the threads.
+ *
+ * A block belongs to one thread, which packs what it needs: B once per block and k block, A in slices
+ * of rows. Sums: inside a chunk of k one chain, continued over k blocks through an fp32 tile; chunks
+ * are added as a balanced tree by a stack of tiles (level l holds a finished run of 2^l chunks). So
+ * neither block sizes nor threads show in the result. */
+#include <string.h>
+
+#include "../internal.h"
+
+enum {
+  SLICE_ROWS = 96, /* rows of A packed together */
+  BLOCK_ROWS = 480,
+  BLOCK_COLS = 256,
+  K_CELLS = 512 /* longest run of cells packed at once */
+};
+
+typedef struct {
+  const ck_gemm_args *g;
+  const ck_kit *kit;
+  long first_item;
+  long block_rows, block_cols, row_blocks, col_blocks;
+} product_plan;
+
+typedef struct {
+  const ck_engine *e;
+  const product_plan *plans;
+  long count;
+} list_plan;
+
+/* One thread's buffers for one block. */
+typedef struct {
+  uint32_t *a, *b;
+  float *sum;   /* chain of the chunk at hand */
+  float *stack; /* finished runs of chunks, one tile per level */
+  size_t tile;  /* floats of one tile */
+} block_buffers;
+
+static int levels_of(int chunks) {
+  int levels = 0;
+  while ((chunks - 1) >> levels) levels++;
+  return levels;
+}
+
+static const ck_kit *kit_of(const ck_engine *e, const ck_gemm_args *g) {
+  return g->ab_type == CK_BF16 ? &e->table->bf16 : &e->table->f32;
+}
+
+/* Smaller blocks where there would be too few for the threads. */
+static void plan_blocks(product_plan *p, int threads, long others) {
+  const ck_gemm_args *g = p->g;
+  long nr = p->kit->nr, wanted = ck_max(1, 4L * threads / ck_max(others, 1));
+  if (threads == 1) wanted = 1;
+  p->block_rows = BLOCK_ROWS, p->block_cols = BLOCK_COLS;
+  for (;;) {
+    p->row_blocks = ck_ceil_div(g->m, p->block_rows);
+    p->col_blocks = ck_ceil_div(g->n, p->block_cols);
+    if (p->row_blocks * p->col_blocks >= wanted) break;
+    if (p->block_cols > 2 * nr && p->block_cols * 2 > p->block_rows) p->block_cols /= 2;
+    else if (p->block_rows > 48) p->block_rows /= 2;
+    else break;
+  }
+  /* Even shares. */
+  p->block_rows = ck_ceil_div(g->m, ck_max(p->row_blocks, 1));
+  p->row_blocks = p->block_rows ? ck_ceil_div(g->m, p->block_rows) : 0;
+}
+
+static void pack_b(const product_plan *p, uint32_t *dst, long n0, long n1, long k0, long k) {
+  const ck_gemm_args *g = p->g;
+  int nr = p->kit->nr;
+  long cells = ck_cells(p->kit, k);
+  for (long n = n0; n < n1; n += nr, dst += cells * nr) {
+    long cols = ck_min(nr, n1 - n);
+    if (g->form == CK_NT) {
+      p->kit->pack_rows(dst, ck_at(g->b, g->ab_type, n * g->ldb + k0), g->ldb, NULL, cols, k, nr);
+    } else {
+      const int32_t *rows = g->form == CK_TN ? g->k_rows : NULL;
+      const char *src = ck_at(g->b, g->ab_type, (rows ? 0 : k0 * g->ldb) + n);
+      p->kit->pack_cols(dst, src, g->ldb, rows ? rows + k0 : NULL, k, cols, nr);
+    }
+  }
+}
+
+static void pack_a(const product_plan *p, uint32_t *dst, long m0, long rows, long k0, long k) {
+  const ck_gemm_args *g = p->g;
+  if (g->form == CK_TN) {
+    p->kit->pack_cols(dst, ck_at(g->a, g->ab_type, k0 * g->lda + m0), g->lda, NULL, k, rows,
+                      (int)rows);
+  } else {
+    const int32_t *index = g->a_rows ? g->a_rows + m0 : NULL;
+    const char *src = ck_at(g->a, g->ab_type, (index ? 0 : m0 * g->lda) + k0);
+    p->kit->pack_rows(dst, src, g->lda, index, rows, k, (int)rows);
+  }
+}
+
+typedef struct {
+  long m0, m1, n0, n1; /* block of C */
+  int chunk, first, last; /* first, last: k block of the chunk */
+  long k0, k;
+} k_block;
+
+/* Tile [rows][nr] of the block at row r0 and column n, in a tile buffer of the block. */
+static size_t tile_at(const product_plan *p, const k_block *b, long r0, long n, long rows) {
+  return (size_t)(r0 - b->m0) * (size_t)ck_round_up(b->n1 - b->n0, p->kit->nr) +
+         (size_t)(n - b->n0) * (size_t)rows;
+}
+
+/* The chain of one chunk is complete: carry it up the tree, or write C after the last. */
+static void finish_chunk(const ck_engine *e, const product_plan *p, const block_buffers *buf,
+                         const k_block *b, float *t, size_t at, long r0, long n, long rows) {
+  const ck_gemm_args *g = p->g;
+  long size = rows * p->kit->nr;
+  int last = b->chunk == g->chunks - 1, level = 0;
+  for (int c = b->chunk; c; c >>= 1, level++) {
+    if (c & 1) e->table->tile_add(t, buf->stack + (size_t)level * buf->tile + at, size);
+    else if (!last) break;
+  }
+  if (!last) {
+    memcpy(buf->stack + (size_t)level * buf->tile + at, t, (size_t)size * sizeof *t);
+    return;
+  }
+  char *c = ck_at_mut(g->c, g->c_type, r0 * g->ldc + n);
+  e->table->tile_out(t, p->kit->nr, c, g->ldc, g->c_type, g->write, rows,
+                     ck_min(p->kit->nr, b->n1 - n));
+}
+
+/* Rows [s0, s1) of the block against all its columns, one k block. */
+static void multiply_slice(const ck_engine *e, const product_plan *p, const block_buffers *buf,
+                           const k_block *b, long s0, long s1) {
+  const ck_kit *kit = p->kit;
+  long cells = ck_cells(kit, b->k), parts = ck_ceil_div(s1 - s0, kit->mr);
+  for (long i = 0; i < parts; i++) {
+    long r0 = s0 + (s1 - s0) * i / parts, r1 = s0 + (s1 - s0) * (i + 1) / parts;
+    pack_a(p, buf->a + (r0 - s0) * cells, r0, r1 - r0, b->k0, b->k);
+  }
+  _Alignas(64) float local[CK_MAX_MR * CK_MAX_NR];
+  int whole = b->first && b->last;
+  for (long n = b->n0; n < b->n1; n += kit->nr) {
+    const uint32_t *panel = buf->b + (n - b->n0) * cells;
+    for (long i = 0; i < parts; i++) {
+      long r0 = s0 + (s1 - s0) * i / parts, rows = s0 + (s1 - s0) * (i + 1) / parts - r0;
+      size_t at = tile_at(p, b, r0, n, rows);
+      float *t = whole ? local : buf->sum + at;
+      kit->micro((int)rows, buf->a + (r0 - s0) * cells, panel, cells, t, kit->nr, !b->first);
+      if (b->last) finish_chunk(e, p, buf, b, t, at, r0, n, rows);
+    }
+  }
+}
+
+static size_t align_floats(size_t n) { return (n + 15) / 16 * 16; }
+
+static block_buffers carve(ck_engine *e, const product_plan *p, int thread) {
+  size_t rows = (size_t)p->block_rows, cols = (size_t)ck_round_up(p->block_cols, p->kit->nr);
+  size_t tile = align_floats(rows * cols);
+  size_t a = align_floats((size_t)SLICE_ROWS * K_CELLS + 16), b = align_floats(cols * K_CELLS);
+  size_t stack = tile * (size_t)levels_of(p->g->chunks);
+  float *base = ck_scratch(e, thread, (a + b + tile + stack) * sizeof(float));
+  return (block_buffers){.a = (uint32_t *)base, .b = (uint32_t *)base + a, .sum = base + a + b,
+                         .stack = base + a + b + tile, .tile = tile};
+}
+
+static void run_block(ck_engine *e, const product_plan *p, int thread, long item) {
+  const ck_gemm_args *g = p->g;
+  block_buffers buf = carve(e, p, thread);
+  k_block b = {.m0 = item % p->row_blocks * p->block_rows,
+               .n0 = item / p->row_blocks * p->block_cols};
+  b.m1 = ck_min(b.m0 + p->block_rows, g->m), b.n1 = ck_min(b.n0 + p->block_cols, g->n);
+  long chunk = g->k / g->chunks, step = K_CELLS * (p->kit->pairs ? 2 : 1);
+  /* Even k blocks, of even length so that pairs stay together. */
+  if (chunk > step) step = ck_round_up(ck_ceil_div(chunk, ck_ceil_div(chunk, step)), 2);
+  for (b.chunk = 0; b.chunk < g->chunks; b.chunk++) {
+    long k0 = 0;
+    do {
+      b.k0 = b.chunk * chunk + k0, b.k = ck_min(step, chunk - k0);
+      b.first = k0 == 0, b.last = k0 + b.k >= chunk;
+      pack_b(p, buf.b, b.n0, b.n1, b.k0, b.k);
+      for (long s = b.m0; s < b.m1; s += SLICE_ROWS)
+        multiply_slice(e, p, &buf, &b, s, ck_min(s + SLICE_ROWS, b.m1));
+      k0 += b.k;
+    } while (k0 < chunk);
+  }
+}
+
+static void run_item(void *ctx, int thread, long item) {
+  const list_plan *list = ctx;
+  long low = 0, high = list->count - 1;
+  while (low < high) {
+    long mid = (low + high + 1) / 2;
+    if (list->plans[mid].first_item <= item) low = mid;
+    else high = mid - 1;
+  }
+  const product_plan *p = &list->plans[low];
+  run_block((ck_engine *)(uintptr_t)list->e, p, thread, item - p->first_item);
+}
+
+void ck_gemm_grouped(ck_engine *e, const ck_gemm_args *list, long count) {
+  if (count <= 0) return;
+  product_plan one, *plans = &one;
+  if (count > 1) plans = ck_scratch(e, -1, (size_t)count * sizeof *plans);
+  long items = 0, used = 0;
+  for (long i = 0; i < count; i++) {
+    if (list[i].m <= 0 || list[i].n <= 0) continue;
+    product_plan *p = &plans[used++];
+    *p = (product_plan){.g = &list[i], .kit = kit_of(e, &list[i]), .first_item = items};
+    plan_blocks(p, e->threads, count);
+    items += p->row_blocks * p->col_blocks;
+  }
+  list_plan all = {e, plans, used};
+  if (items) ck_pool_run(e->pool, items, run_item, &all);
+}
+
+void ck_gemm(ck_engine *e, const ck_gemm_args *g) { ck_gemm_grouped(e, g, 1); }

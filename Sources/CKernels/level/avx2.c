@@ -1,0 +1,18 @@
+/* AVX2 and FMA. */
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include "../attention/plan.h"
+#include "../internal.h"
+#include "../math_constants.h"
+
+#define CK_LEVEL_TABLE ck_table_avx2
+#define CK_LEVEL_MR 6
+#define CK_LEVEL_NV 1
+
+#pragma clang diagnostic ignored "-Wpsabi" /* vectors never leave this file */
+#pragma clang attribute push(__attribute__((target("avx2,fma,bmi2,f16c"), min_vector_width(256))), apply_to = function)
+#include "all.inc"
+#pragma clang attribute pop
+#endif

@@ -1,0 +1,148 @@
+import Support
+
+/// One save: files go to a hidden folder, which gets its name only when all is flushed.
+///
+///     .tmp_iter_0000120_<id>/   written and flushed by all ranks
+///     manifest.json             by rank 0: sizes and checksums of all files
+///     → iter_0000120            one rename, parent flushed
+///     tracker                   temporary file, rename, parent flushed
+///
+/// A crash at any point leaves the old tracker with its whole checkpoint, or the new one with its.
+/// All ranks make the same value; `id` is shared by the caller.
+public struct CheckpointCommit: Sendable {
+  public let root: String
+  public let name: CheckpointName
+  public let id: String
+  private let probe: CommitProbe
+
+  static let temporaryPrefix = ".tmp_"
+  static let oldPrefix = ".old_"
+  static let trashPrefix = ".trash_"
+
+  public init(
+    root: String, name: CheckpointName, id: String, probe: CommitProbe = .none
+  ) {
+    self.root = root
+    self.name = name
+    self.id = id
+    self.probe = probe
+  }
+
+  /// Where the ranks write.
+  public var staging: String { "\(root)/\(Self.temporaryPrefix)\(name.folder)_\(id)" }
+  private var target: String { root + "/" + name.folder }
+
+  /// Rank 0, before the others write.
+  /// - Throws: `FILE-003`.
+  public func prepare() throws(Fault) {
+    try Folder.make(root)
+    try Folder.make(staging)
+  }
+
+  /// Rank 0, after any rank failed: removes what was written. The training state is untouched.
+  public func abandon() throws(Fault) { try Folder.remove(staging) }
+
+  /// Rank 0, after all ranks have written and `TorchDistWriter.finish` has run.
+  /// - Parameters:
+  ///   - files: all files of the folder, for the manifest.
+  ///   - info: kept in the manifest: options, data position.
+  /// - Throws: `FILE-003`; up to the rename the caller may `abandon`.
+  public func finish(files: [WrittenFile], info: JSONObject = JSONObject()) throws(Fault) {
+    var iteration = 0
+    if case .iteration(let number) = name { iteration = number }
+    try probe.at(.beforeManifest)
+    let manifest = Manifest(iteration: iteration, info: info, files: files)
+    try manifest.checkSizes(staging)
+    let text = Array(manifest.text.utf8)
+    let file = try PosixFile(creating: staging + "/" + Manifest.fileName)
+    let half = text.count / 2
+    try Array(text[..<half]).withRaw { (raw) throws(Fault) in try file.write(raw, at: 0) }
+    try probe.at(.midManifest)
+    try Array(text[half...]).withRaw { (raw) throws(Fault) in try file.write(raw, at: half) }
+    try file.sync()
+    try Folder.sync(staging)
+    try probe.at(.afterManifest)
+    let aside = try swap()
+    try probe.at(.beforeTracker)
+    try Tracker.write(name, to: root)
+    try probe.at(.afterTracker)
+    if let aside { try Folder.remove(aside) }
+  }
+
+  /// Gives the folder its name; one of that name goes aside until the tracker is durable.
+  private func swap() throws(Fault) -> String? {
+    try probe.at(.beforeRename)
+    var aside: String?
+    if Folder.kind(target, follow: false) != .nothing {
+      let path = "\(root)/\(Self.oldPrefix)\(name.folder)_\(id)"
+      try Folder.rename(target, to: path)
+      aside = path
+    }
+    try probe.at(.betweenRenames)
+    try Folder.rename(staging, to: target)
+    try Folder.sync(root)
+    try probe.at(.afterRename)
+    return aside
+  }
+}
+
+/// Cleans a run folder: what crashes left, and checkpoints beyond the wanted number.
+public enum CheckpointFolder {
+  /// Mends what a crash left: a checkpoint that was set aside and not replaced comes back, hidden
+  /// remains are deleted. Rank 0 calls it at start, before anything is loaded.
+  /// - Parameter olderThan: seconds since the last change; a younger folder may be the work of
+  ///   another job that still runs.
+  /// - Returns: one sentence per repair.
+  /// - Throws: `FILE-002`, `FILE-003`.
+  @discardableResult
+  public static func mend(
+    _ root: String, now: Int, olderThan: Int = 0
+  ) throws(Fault) -> [String] {
+    guard Folder.kind(root) == .folder else { return [] }
+    var notes: [String] = []
+    for hidden in try Folder.names(root) {
+      let path = root + "/" + hidden
+      if hidden.hasPrefix(CheckpointCommit.oldPrefix) {
+        let rest = hidden.dropFirst(CheckpointCommit.oldPrefix.count)
+        let parts = rest.split(separator: "_", maxSplits: 2).map(String.init)
+        let folder = parts.first == "iter" ? parts.prefix(2).joined(separator: "_") : "release"
+        if Folder.kind(root + "/" + folder) == .nothing {
+          try Folder.rename(path, to: root + "/" + folder)
+          notes.append("restored \(folder), which an interrupted save had set aside")
+        } else {
+          try Folder.remove(path)
+          notes.append("removed \(hidden), left by an interrupted save")
+        }
+      } else if hidden.hasPrefix(CheckpointCommit.temporaryPrefix)
+        || hidden.hasPrefix(CheckpointCommit.trashPrefix)
+      {
+        guard let changed = Folder.changed(path), now - changed >= olderThan else { continue }
+        try Folder.remove(path)
+        notes.append("removed \(hidden), left by an interrupted save")
+      }
+    }
+    return notes
+  }
+
+  /// Deletes the oldest checkpoints so that `keep` complete ones stay; never the one the tracker
+  /// names, and nothing when the tracker is not readable.
+  /// - Returns: the names that were deleted.
+  /// - Throws: `CKPT-142`, `FILE-003`.
+  @discardableResult
+  public static func prune(
+    _ root: String, keep: Int, id: String, probe: CommitProbe = .none
+  ) throws(Fault) -> [CheckpointName] {
+    guard let current = try Tracker.read(root) else { return [] }
+    let all = CheckpointLocator.complete(root)
+    let surplus = all.dropLast(max(keep, 1)).filter { $0 != current }
+    for name in surplus {
+      try probe.at(.beforePrune)
+      let trash = "\(root)/\(CheckpointCommit.trashPrefix)\(name.folder)_\(id)"
+      try Folder.rename(root + "/" + name.folder, to: trash)
+      try Folder.sync(root)
+      try probe.at(.midPrune)
+      try Folder.remove(trash)
+    }
+    return Array(surplus)
+  }
+}

@@ -1,0 +1,174 @@
+import Support
+import Tensor
+
+/// The bytes of a piece, given in as many parts as the producer likes.
+public typealias ByteStream =
+  ((UnsafeRawBufferPointer) throws(Fault) -> Void) throws(Fault) -> Void
+
+/// One piece of a tensor that a rank has to write.
+public struct TensorShard {
+  /// Key, type and global shape.
+  public let spec: TensorSpec
+  /// The place of the piece.
+  public let box: Box
+  /// Row-major little-endian bytes of the piece.
+  let stream: ByteStream
+
+  public init(_ spec: TensorSpec, box: Box, stream: @escaping ByteStream) {
+    self.spec = spec
+    self.box = box
+    self.stream = stream
+  }
+
+  /// A piece that lies in memory, which must stay valid until it is written.
+  public init(_ spec: TensorSpec, box: Box, bytes: UnsafeRawBufferPointer) {
+    self.init(spec, box: box) { (emit) throws(Fault) in try emit(bytes) }
+  }
+
+  /// A whole tensor in memory.
+  public init(_ spec: TensorSpec, bytes: UnsafeRawBufferPointer) {
+    self.init(spec, box: Box(shape: spec.shape), bytes: bytes)
+  }
+
+  var byteCount: Int { box.count * spec.dtype.size }
+}
+
+/// A byte object that a rank has to write, an archive of one value.
+public struct ObjectShard: Sendable {
+  /// The full key, for Megatron `<key>/shard_<offset>_<shape>`.
+  public let key: String
+  let value: PickleValue
+  let storages: [(key: String, bytes: [UInt8])]
+
+  /// An object without tensors.
+  public init(_ key: String, value: PickleValue) {
+    self.init(key, value: value, storages: [])
+  }
+
+  init(_ key: String, value: PickleValue, storages: [(key: String, bytes: [UInt8])]) {
+    self.key = key
+    self.value = value
+    self.storages = storages
+  }
+
+  /// A list of one byte tensor: the form of `_extra_state` objects.
+  public static func byteTensor(_ key: String, _ bytes: [UInt8]) -> ObjectShard {
+    let record = TensorRecord(dtype: .uint8, shape: [bytes.count], storageKey: "0")
+    return ObjectShard(key, value: .list([record.pickle]), storages: [("0", bytes)])
+  }
+
+  /// An object key for one shard of a grid, `rng_state/shard_0.1_1.2`.
+  public static func key(_ name: String, offset: [Int], shape: [Int]) -> String {
+    func join(_ numbers: [Int]) -> String { numbers.map(String.init).joined(separator: ".") }
+    return "\(name)/shard_\(join(offset))_\(join(shape))"
+  }
+}
+
+/// What the index has to say about one item that a rank has written.
+public struct WrittenItem: Sendable, Equatable {
+  public enum Content: Sendable, Equatable {
+    case object
+    case tensor(DType, globalShape: [Int], box: Box)
+  }
+
+  public let key: String
+  public let content: Content
+  public let location: ItemLocation
+}
+
+/// Name, size and checksum of a file of a checkpoint.
+public struct WrittenFile: Sendable, Equatable {
+  public let name: String
+  public let size: Int
+  public let crc32c: UInt32
+
+  public init(name: String, size: Int, crc32c: UInt32) {
+    self.name = name
+    self.size = size
+    self.crc32c = crc32c
+  }
+}
+
+/// All that one rank has written; rank 0 needs the reports of all ranks for the index.
+///
+/// `bytes` and `init(bytes:)` carry a report from rank to rank.
+public struct RankReport: Sendable, Equatable {
+  public let rank: Int
+  public let items: [WrittenItem]
+  public let files: [WrittenFile]
+
+  public init(rank: Int, items: [WrittenItem], files: [WrittenFile]) {
+    self.rank = rank
+    self.items = items
+    self.files = files
+  }
+
+  public var bytes: [UInt8] { Array(json.write().utf8) }
+
+  /// - Throws: `INT-001` when the bytes are no report.
+  public init(bytes: [UInt8]) throws(Fault) {
+    guard let json = try? bytes.withUnsafeBytes({ try JSONValue.parse($0) }),
+      let report = RankReport(json: json)
+    else { throw Fault(.internalError, "a rank sent a report of its files that is not readable") }
+    self = report
+  }
+
+  public var json: JSONValue {
+    let items = items.map { item -> JSONValue in
+      var fields: [JSONValue] = [
+        .string(item.key), .string(item.location.file), JSONValue(item.location.offset),
+        JSONValue(item.location.length),
+      ]
+      if case .tensor(let dtype, let shape, let box) = item.content {
+        fields.append(.string(dtype.rawValue))
+        for sizes in [shape, box.offsets, box.sizes] {
+          fields.append(.array(sizes.map { JSONValue($0) }))
+        }
+      }
+      return .array(fields)
+    }
+    let files = files.map {
+      JSONValue.array([.string($0.name), JSONValue($0.size), JSONValue(Int($0.crc32c))])
+    }
+    return .object(
+      JSONObject([
+        ("rank", JSONValue(rank)), ("items", .array(items)), ("files", .array(files)),
+      ]))
+  }
+
+  public init?(json: JSONValue) {
+    guard let rank = json["rank"]?.int, let items = json["items"]?.array,
+      let files = json["files"]?.array
+    else { return nil }
+    func sizes(_ value: JSONValue) -> [Int]? {
+      let sizes = value.array?.compactMap(\.int)
+      return sizes?.count == value.array?.count ? sizes : nil
+    }
+    var written: [WrittenItem] = []
+    for item in items {
+      guard let f = item.array, f.count == 4 || f.count == 8, let key = f[0].string,
+        let file = f[1].string, let offset = f[2].int, let length = f[3].int
+      else { return nil }
+      let place = ItemLocation(file: file, offset: offset, length: length)
+      if f.count == 4 {
+        written.append(WrittenItem(key: key, content: .object, location: place))
+        continue
+      }
+      guard let dtype = f[4].string.flatMap(DType.init(rawValue:)), let shape = sizes(f[5]),
+        let offsets = sizes(f[6]), let extent = sizes(f[7])
+      else { return nil }
+      let box = Box(offsets: offsets, sizes: extent)
+      written.append(
+        WrittenItem(
+          key: key, content: .tensor(dtype, globalShape: shape, box: box), location: place))
+    }
+    var list: [WrittenFile] = []
+    for file in files {
+      guard let f = file.array, f.count == 3, let name = f[0].string, let size = f[1].int,
+        let crc = f[2].int.flatMap({ UInt32(exactly: $0) })
+      else { return nil }
+      list.append(WrittenFile(name: name, size: size, crc32c: crc))
+    }
+    self.init(rank: rank, items: written, files: list)
+  }
+}

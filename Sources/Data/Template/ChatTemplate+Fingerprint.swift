@@ -1,0 +1,41 @@
+import Support
+
+extension ChatTemplate {
+  /// A text that changes with everything the encoding depends on beside the rows: options of the
+  /// template and the tokenizer. Stored rows belong to one fingerprint.
+  public var fingerprint: String {
+    let limits = "\(options.maxLength ?? -1) \(options.truncation.rawValue)"
+    let sizes = "\(options.lengthMultiple) \(options.vocabularySize ?? -1)"
+    return [
+      "template 1", options.template.rawValue, "\(options.usesChatTemplate)",
+      options.system.debugDescription, options.lossScale.rawValue, limits, sizes,
+      "\(type(of: options.media))", tokenizer.digest,
+    ].joined(separator: "|")
+  }
+}
+
+extension Tokenizer {
+  /// SHA-256, in hexadecimal digits, of the tokens, the merges and the rules of matching.
+  public var digest: String {
+    var hash = SHA256()
+    hash.update(tokens.bytes)
+    var numbers: [UInt8] = []
+    func add(_ number: Int32) {
+      withUnsafeBytes(of: number.littleEndian) { numbers += $0 }
+    }
+    tokens.starts.forEach(add)
+    for (left, right) in ranked {
+      add(left)
+      add(right)
+    }
+    for token in addedTokens {
+      add(token.id)
+      numbers += [token.isSpecial ? 1 : 0, token.isNormalized ? 1 : 0]
+    }
+    numbers += [normalizesToNFC ? 1 : 0]
+    hash.update(numbers)
+    hash.update(text: "\(endID ?? -1) \(padID ?? -1)")
+    let digits = Array("0123456789abcdef")
+    return String(hash.digest().flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
+  }
+}

@@ -1,0 +1,22 @@
+import Checkpoint
+import Model
+import Support
+import Tensor
+
+/// A folder of safetensors files as `Model` reads published weights.
+struct PublishedFolder: PublishedTensors {
+  let folder: SafetensorsFolder
+
+  /// - Throws: `FILE-001`, `CKPT-1xx` when the files are not what they should be.
+  init(_ path: String) throws(Fault) { folder = try SafetensorsFolder(path) }
+
+  func describe(published name: String) -> (dtype: DType, shape: [Int])? {
+    folder[name].map { ($0.dtype, $0.shape) }
+  }
+
+  func readRows(
+    published name: String, _ rows: Range<Int>, into target: UnsafeMutableRawBufferPointer
+  ) throws(Fault) {
+    try folder.read(name, rows: rows, into: target)
+  }
+}

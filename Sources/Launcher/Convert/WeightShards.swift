@@ -1,0 +1,93 @@
+import Checkpoint
+import Model
+import Support
+import Tensor
+
+/// Pieces of our tensors as a Megatron checkpoint stores them.
+enum WeightShards {
+  /// The pieces of this rank's weights that it has to write.
+  ///
+  /// - Parameter isWriter: false for a rank whose copy another one writes.
+  /// - Returns: shards whose bytes lie in memory until they are written.
+  static func own(
+    _ model: QwenText, isWriter: (Parameter) -> Bool
+  ) -> [TensorShard] {
+    model.parameters.filter(isWriter).flatMap { shards(of: $0, model.config) }
+  }
+
+  private static func shards(of parameter: Parameter, _ config: QwenConfig) -> [TensorShard] {
+    let place = StoredName(parameter.name, config)
+    let slices = parameter.slices
+    let spec = TensorSpec(
+      place.key, parameter.dtype, place.leading.map(\.count) + slices.globalShape)
+    return merged(slices).map { piece in
+      var box = Box(
+        offsets: place.leading.map(\.index) + slices.globalShape.map { _ in 0 },
+        sizes: place.leading.map { _ in 1 } + slices.localShape)
+      box.offsets[place.leading.count + slices.dim] = piece[0].global
+      box.sizes[place.leading.count + slices.dim] = piece.reduce(0) { $0 + $1.count }
+      return TensorShard(spec, box: box) { (emit) throws(Fault) in
+        for run in piece {
+          let tensor =
+            slices.dim == 0
+            ? parameter.tensor.rowRange(run.local..<run.local + run.count) : parameter.tensor
+          try emit(UnsafeRawBufferPointer(tensor.bytes))
+        }
+      }
+    }
+  }
+
+  /// Runs that are neighbours in the whole tensor become one piece.
+  static func merged(_ slices: ParameterSlices) -> [[ParameterSlices.Run]] {
+    var pieces: [[ParameterSlices.Run]] = []
+    for run in slices.runs.sorted(by: { $0.global < $1.global }) {
+      if let last = pieces.last?.last, last.global + last.count == run.global {
+        pieces[pieces.count - 1].append(run)
+      } else {
+        pieces.append([run])
+      }
+    }
+    return pieces
+  }
+
+  /// Whole tensors from a source, converted to `dtype`, one at a time.
+  static func all(
+    _ source: any WeightSource, _ map: NameMap, dtype: DType?, convert: @escaping ElementConversion
+  ) throws(Fault) -> [TensorShard] {
+    var shards: [TensorShard] = []
+    for row in map.all {
+      let (stored, shape) = try source.describe(row.name)
+      let place = StoredName(row.name, map.config)
+      let type = dtype ?? stored
+      let spec = TensorSpec(place.key, type, place.leading.map(\.count) + shape)
+      let box = Box(
+        offsets: place.leading.map(\.index) + shape.map { _ in 0 },
+        sizes: place.leading.map { _ in 1 } + shape)
+      shards.append(
+        TensorShard(spec, box: box) { (emit) throws(Fault) in
+          let width = shape.dropFirst().reduce(1, *)
+          try ScratchBytes.with(shape.reduce(stored.size, *)) { (buffer) throws(Fault) in
+            try source.read(row.name, rows: 0..<shape[0], columns: 0..<width, into: buffer)
+            try convert(UnsafeRawBufferPointer(buffer), stored, type, emit)
+          }
+        })
+    }
+    return shards
+  }
+}
+
+/// Hands on elements in another type: source bytes, their type, the wanted type, where they go.
+typealias ElementConversion =
+  (UnsafeRawBufferPointer, DType, DType, (UnsafeRawBufferPointer) throws(Fault) -> Void)
+  throws(Fault) -> Void
+
+/// Memory for the length of a call.
+enum ScratchBytes {
+  static func with<R>(
+    _ count: Int, _ body: (UnsafeMutableRawBufferPointer) throws(Fault) -> R
+  ) throws(Fault) -> R {
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: max(1, count), alignment: 64)
+    defer { buffer.deallocate() }
+    return try body(UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]))
+  }
+}

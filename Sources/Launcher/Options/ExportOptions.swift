@@ -1,0 +1,92 @@
+import Support
+
+/// All options of `megatron-export`.
+public struct ExportOptions: ProgramOptions {
+  public var export = ExportFlags()
+  public var model = ModelFlags()
+  public var template = TemplateFlags()
+  public var data = DataFlags()
+  public var parallel = ParallelFlags()
+  public var run = RunFlags()
+  public var logging = LoggingFlags()
+  var generation = GenerationFlags()
+  public var report = OptionReport()
+
+  public init() {}
+
+  static let table = OptionTable<ExportOptions>(
+    ExportFlags.rows.rows(in: \.export)
+      + (ModelFlags.rows + ModelFlags.inertRows).rows(in: \.model)
+      + TemplateFlags.rows.rows(in: \.template)
+      + DataFlags.sourceRows.rows(in: \.data)
+      + ParallelFlags.layoutRows.rows(in: \.parallel)
+      + [LoggingFlags.levelRow].rows(in: \.logging)
+      + (RunFlags.computeRows + RunFlags.metaRows).rows(in: \.run)
+      + GenerationFlags.inertRows.rows(in: \.generation), defaults: ExportOptions())
+
+  static let definition: ProgramDefinition<ExportOptions> = {
+    var definition = ProgramDefinition(
+      name: .export, defaults: ExportOptions(), table: table)
+    definition.reload = { parsed, complaints in
+      SavedArguments.reloadForReading(
+        &parsed, from: ["mcore_model", "model"], table: table, loadArgs: true, &complaints)
+    }
+    definition.derive = { options, _ in options.derive() }
+    definition.rules = rules
+    return definition
+  }()
+
+  static let rules: [OptionRule<ExportOptions>] = [
+    OptionRule("an_action") { options in
+      options.export.toMcore || options.export.toHF
+        ? nil : "nothing to do: give --to_mcore true or --to_hf true"
+    },
+    OptionRule("one_action") { options in
+      options.export.toMcore && options.export.toHF
+        ? "--to_mcore and --to_hf exclude each other" : nil
+    },
+    OptionRule("to_hf_needs_checkpoint") { options in
+      options.export.toHF && options.export.mcoreModel == nil
+        ? "Please specify `--mcore_model`." : nil
+    },
+    OptionRule("checkpoint_exists", code: .missingFile) { options in
+      guard let path = options.export.mcoreModel, !PathText.exists(path) else { return nil }
+      return "--mcore_model: path: '\(path)' does not exist"
+    },
+    OptionRule("model_known") { options in
+      options.model.model == nil ? "Please set --model <model_id_or_path>" : nil
+    },
+    OptionRule("output_is_new") { options in
+      guard let path = options.export.outputDir, PathText.exists(path), !options.export.existOK
+      else { return nil }
+      return "--output_dir: \(path) already exists.; take another folder or give --exist_ok true"
+    },
+  ]
+
+  /// `<source>-mcore` or `<source>-hf` beside the source that has an `args.json`, else in the
+  /// working folder.
+  mutating func derive() {
+    guard export.outputDir == nil, export.toMcore || export.toHF else { return }
+    let suffix = export.toHF ? "hf" : "mcore"
+    let folders = [export.mcoreModel, model.model].compactMap { $0 }.map(PathText.absolute)
+    if let source = folders.first(where: { PathText.exists($0 + "/" + SavedArguments.fileName) }) {
+      export.outputDir = source + "-" + suffix
+    } else if let name = model.model?.split(separator: "/").last {
+      export.outputDir = PathText.absolute("\(name)-\(suffix)")
+    }
+    report.notes.append("output_dir=\(export.outputDir ?? "–")")
+  }
+
+  /// Reads a command line.
+  /// - Throws: one fault with all mistakes.
+  public static func read(
+    _ words: [String], launch: LaunchEnvironment
+  ) throws(Fault) -> Reading<ExportOptions> {
+    try OptionReader(definition: definition, launch: launch).read(words)
+  }
+
+  /// The content of the `args.json` of a converted checkpoint.
+  public func argumentsJSON(adding derived: JSONObject = JSONObject()) -> JSONValue {
+    SavedArguments.json(Self.table, self, report.parsed, adding: derived)
+  }
+}

@@ -1,0 +1,47 @@
+import Parallel
+import Support
+
+/// All codes a program can end with, for `--explain`. A test compares the list with the sources.
+enum FaultCatalog {
+  static let codes: [FaultCode] = [
+    .missingFile, .unreadableFile, .cannotWrite, .badJSON, .internalError, .badShape,
+    .badPlacement, .communication, .layoutRefused, .wrongOptions, .unknownOption,
+    .badOptionValue, .optionsDisagree, .refusedOption, .unknownCommand, .launchContradiction,
+    .unknownFaultCode, .worldDoesNotFit, .programMissing, .programNotBuilt,
+  ]
+
+  /// What the exit code of a fault means for a job script.
+  static func meaning(_ exit: ExitCode) -> String {
+    switch exit {
+    case .done: return "done"
+    case .differs: return "a comparison failed: the printed rows say which"
+    case .usage: return "wrong options: mend the command line"
+    case .badData: return "bad data: mend the rows that are named"
+    case .missingInput: return "missing input: a file or folder is not there or cannot be read"
+    case .internalError: return "a mistake of the program: please report it with the whole message"
+    case .memory: return "not enough memory: use more ranks, recomputation or smaller batches"
+    case .cannotWrite: return "cannot write: make room or mend the permissions, then resume"
+    case .communication: return "ranks hung or could not talk: see the first message, then resume"
+    case .stoppedOnRequest: return "stopped on request with a checkpoint: start again to go on"
+    case .nonFinite: return "loss or gradient is not finite: nothing was saved after it"
+    case .corruptCheckpoint: return "a checkpoint is damaged: take the previous one"
+    case .layout: return "the parallel layout does not fit the model or the number of ranks"
+    }
+  }
+
+  /// - Throws: `OPT-107` with the nearest code.
+  static func explain(_ id: String) throws(Fault) -> String {
+    guard let code = codes.first(where: { $0.id == id.uppercased() }) else {
+      let near = EditDistance.nearest(to: id.uppercased(), among: codes.map(\.id))
+      throw Fault(
+        .unknownFaultCode, "\(id) is no code of this program", at: .flag("explain"),
+        expected: codes.map(\.id).sorted().joined(separator: ", "),
+        fix: near.map { "did you mean \($0)?" })
+    }
+    return """
+      \(code.id): \(code.title)
+      exit code \(code.exit.rawValue): \(meaning(code.exit))
+
+      """
+  }
+}

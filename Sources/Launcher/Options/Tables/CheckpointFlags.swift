@@ -1,0 +1,84 @@
+import Support
+
+/// Where weights and state come from and where they go.
+public struct CheckpointFlags: Sendable {
+  /// Layout of checkpoint folders.
+  public enum Format: String, OptionChoice {
+    case torchDist = "torch_dist"
+    case torch, zarr
+  }
+  /// What happens when the newest checkpoint is damaged.
+  public enum OnCorrupt: String, OptionChoice { case stop, previous }
+
+  public var load: String?
+  public var finetune = false
+  /// nil: `megatron_output/<model name>`; the folder of the run is made below it.
+  public var save: String?
+  public var addVersion = true
+  public var saveInterval = 500
+  public var noSaveOptim = false
+  public var noSaveRNG = false
+  public var noLoadOptim = false
+  public var noLoadRNG = false
+  public var format = Format.torchDist
+  public var noInitialization = true
+  public var saveTotalLimit: Int?
+  public var saveSafetensors = false
+  public var paddedVocabSize: Int?
+  public var loadArgs = false
+  public var teExtraState = true
+  public var onCorrupt = OnCorrupt.stop
+
+  public init() {}
+
+  static let rows: [Option<CheckpointFlags>] = [
+    Option(\.load, "load", "Megatron checkpoint to begin from.").path(),
+    .init(\.finetune, "finetune", "Take the weights only and begin at iteration 0."),
+    Option(\.save, "save", "Folder for the runs.").unset("megatron_output/<model name>").path(),
+    .init(\.addVersion, "add_version", "Make a folder v<N>-<time> below --save for each run."),
+    Option(\.saveInterval, "save_interval", "Iterations between checkpoints.").atLeast(1),
+    .init(\.noSaveOptim, "no_save_optim", "Leave optimizer and schedule out of checkpoints."),
+    .init(\.noSaveRNG, "no_save_rng", "Leave the random state out of checkpoints."),
+    .init(\.noLoadOptim, "no_load_optim", "Do not read optimizer and schedule."),
+    .init(\.noLoadRNG, "no_load_rng", "Do not read the random state."),
+    Option(\.format, "ckpt_format", "Layout of checkpoints.")
+      .refusing(["torch", "zarr"], "only torch_dist is read and written"),
+    .init(
+      \.noInitialization, "no_initialization",
+      "Weights come from a checkpoint; false draws them at random."),
+    Option(\.saveTotalLimit, "save_total_limit", "Keep this many newest checkpoints.").unset("all")
+      .atLeast(1),
+    .init(
+      \.saveSafetensors, "save_safetensors", "Also write a complete published model at each save."),
+    Option(\.paddedVocabSize, "padded_vocab_size", "Rows of the embedding.").unset(
+      "vocab_size of config.json"
+    ).atLeast(1),
+    .init(\.loadArgs, "load_args", "Restore settings from the args.json of --load."),
+    Option(
+      recorded: "auto_detect_ckpt_format", .bool, .bool(true), "Recognise the layout of --load."
+    )
+    .noEffect("the layout is always recognised"),
+    Option(
+      recorded: "exit_on_missing_checkpoint", .bool, .bool(true),
+      "Stop when --load holds no checkpoint."
+    )
+    .noEffect("a missing checkpoint always stops the run"),
+    Option(recorded: "use_cpu_initialization", .bool, .bool(false), "Draw weights on the CPU.")
+      .noEffect("that is always so"),
+    Option(recorded: "async_save", .bool, .bool(false), "Write checkpoints in the background.")
+      .refused("checkpoints are written before the next step for now"),
+    Option(recorded: "extra_megatron_kwargs", .json, "Further Megatron options: {name: value}."),
+    Option(
+      recorded: "load_data_args", .bool, .bool(false), "Restore the data options from args.json."
+    )
+    .group(.inert).noEffect("it is an option of export and infer"),
+  ].under(.checkpoint)
+
+  static let ownRows: [Option<CheckpointFlags>] = [
+    .init(
+      \.teExtraState, "te_extra_state",
+      "Write the empty _extra_state entries that the reference expects."),
+    .init(
+      \.onCorrupt, "on_corrupt", "A damaged newest checkpoint: stop, or take the previous one."),
+  ].under(.own)
+}

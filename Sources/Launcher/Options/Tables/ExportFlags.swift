@@ -1,0 +1,101 @@
+import Support
+
+/// Conversion between published models and Megatron checkpoints.
+public struct ExportFlags: Sendable {
+  public var toMcore = false
+  public var toHF = false
+  public var mcoreModel: String?
+  public var outputDir: String?
+  public var existOK = false
+  public var testConvertPrecision = false
+  public var testConvertDType = "float32"
+  /// Number of shard files; nil: by size.
+  public var threadCount: Int?
+  public var maxShardSize = "5GB"
+  public var loadArgs = true
+  public var loadDataArgs = false
+  public var teExtraState = true
+
+  public init() {}
+
+  /// Bytes of `maxShardSize`, in decimal units.
+  public var maxShardBytes: Int? { Self.bytes(of: maxShardSize) }
+
+  /// Reads `5GB`, `300MB`, `2TB`, `10KB` or a plain number of bytes.
+  static func bytes(of text: String) -> Int? {
+    let units = [("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3), ("B", 1)]
+    let upper = text.uppercased()
+    let unit = units.first { upper.hasSuffix($0.0) } ?? ("", 1)
+    guard let number = NumberSyntax.float(String(upper.dropLast(unit.0.count))),
+      number * unit.1 >= 1, number * unit.1 < 9e18
+    else { return nil }
+    return Int(number * unit.1)
+  }
+
+  private static let noQuantisation = "quantised models are not supported"
+  private static let noHub =
+    "nothing is sent to a hub yet; upload the folder with the hub's own tool"
+
+  static let rows: [Option<ExportFlags>] =
+    [
+      .init(\.toMcore, "to_mcore", "Published model to Megatron checkpoint."),
+      .init(\.toHF, "to_hf", "Megatron checkpoint to published model."),
+      Option(\.mcoreModel, "mcore_model", "Folder above iter_xxxxxxx.").path(),
+      Option(recorded: "mcore_adapters", .list, .list([]), "Adapter runs to merge.").refused(
+        TunerFlags.noAdapters),
+      Option(\.outputDir, "output_dir", "Folder to write.").unset("<source>-mcore or <source>-hf")
+        .path(),
+      .init(\.existOK, "exist_ok", "Write into a folder that exists."),
+      .init(
+        \.testConvertPrecision, "test_convert_precision",
+        "Run both models on one sample and compare."),
+      Option(\.testConvertDType, "test_convert_dtype", "Type of that comparison.")
+        .oneOf(ModelFlags.TorchDType.allCases.map(\.rawValue)),
+      Option(\.threadCount, "thread_count", "Shard files of the checkpoint.").unset("by size")
+        .atLeast(1),
+      Option(recorded: "safe_serialization", .bool, .bool(true), "Write safetensors.")
+        .refused("published models are written as safetensors only"),
+      Option(\.maxShardSize, "max_shard_size", "Largest file of the published model.").check {
+        guard case .text(let text) = $0, bytes(of: text) == nil else { return nil }
+        return "expected a size such as 5GB or 300MB, got \"\(text)\""
+      },
+      Option(recorded: "merge_lora", .bool, .bool(false), "Merge adapters.").refused(
+        TunerFlags.noAdapters),
+      Option(recorded: "adapters", .list, .list([]), "Adapter folders.").refused(
+        TunerFlags.noAdapters),
+      Option(
+        recorded: "train_type", .choice(["full", "lora"]), .text("lora"),
+        "Kind of the run that made the checkpoint."
+      )
+      .noEffect("the checkpoint tells"),
+      .init(\.loadArgs, "load_args", "Restore settings from the args.json of the source."),
+      .init(\.loadDataArgs, "load_data_args", "Restore the data options too."),
+      Option(recorded: "to_cached_dataset", .bool, .bool(false), "Encode data once for many runs.")
+        .refused("encoded data sets are not written yet"),
+      Option(recorded: "group_size", .int, .int(128), "Quantisation.").refused(noQuantisation),
+      Option(recorded: "to_ollama", .bool, .bool(false), "Ollama file.").refused(
+        "ollama files are not written"),
+      Option(recorded: "to_peft_format", .bool, .bool(false), "Adapter format.").refused(
+        TunerFlags.noAdapters),
+    ].under(.export) + hubRows + laterRows
+
+  private static let hubRows: [Option<ExportFlags>] = [
+    Option(recorded: "push_to_hub", .bool, .bool(false), "Upload the model.").refused(noHub),
+    Option(recorded: "hub_model_id", .text, "Name in the hub: user/repo.").refused(noHub),
+    Option(recorded: "hub_private_repo", .bool, .bool(false), "Make a private repository.").refused(
+      noHub),
+    Option(recorded: "commit_message", .text, .text("update files"), "Message of the upload.")
+      .noEffect(noHub),
+  ].under(.hub)
+
+  private static let laterRows: [Option<ExportFlags>] = [
+    Option(
+      \.teExtraState, "te_extra_state",
+      "Write the empty _extra_state entries that the reference expects."),
+    Option(recorded: "inspect", .text, "Show what a checkpoint holds.").refused(
+      "this is not built yet"),
+    Option(recorded: "verify", .text, "Check a checkpoint.").refused("this is not built yet"),
+    Option(recorded: "diff", .list, .list([]), "Compare two checkpoints.").refused(
+      "this is not built yet"),
+  ].under(.own)
+}

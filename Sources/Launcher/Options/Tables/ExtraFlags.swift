@@ -1,0 +1,90 @@
+import Support
+
+/// Megatron's own options that only `--extra_megatron_kwargs` reaches.
+public struct ExtraFlags: Sendable {
+  /// Fixed fp16 loss scale; nil: dynamic.
+  public var lossScale: Double?
+  public var initialLossScale = 4_294_967_296.0
+  public var minLossScale = 1.0
+  public var lossScaleWindow = 1000
+  public var hysteresis = 2
+  public var exitDurationInMins: Int?
+  public var exitInterval: Int?
+  public var exitSignalHandler = false
+  public var lrWarmupInit = 0.0
+  public var startWeightDecay: Double?
+  public var endWeightDecay: Double?
+  public var weightDecayIncrStyle = IncreaseStyle.constant
+  public var initMethodStd = 0.02
+  public var checkForNaN = true
+  public var overrideScheduler = false
+  public var useCheckpointScheduler = false
+
+  /// How the weight decay moves from its start to its end value.
+  public enum IncreaseStyle: String, OptionChoice { case constant, linear, cosine }
+
+  public init() {}
+
+  static let table = OptionTable<ExtraFlags>(
+    [
+      Option(\.lossScale, "loss_scale", "Fixed loss scale of fp16.").atLeast(0.0),
+      Option(\.initialLossScale, "initial_loss_scale", "First loss scale of fp16.").atLeast(0.0),
+      Option(\.minLossScale, "min_loss_scale", "Smallest loss scale of fp16.").atLeast(0.0),
+      Option(\.lossScaleWindow, "loss_scale_window", "Good steps before the scale grows.").atLeast(
+        1),
+      Option(\.hysteresis, "hysteresis", "Overflows before the scale shrinks.").atLeast(1),
+      Option(\.exitDurationInMins, "exit_duration_in_mins", "Save and leave after these minutes.")
+        .atLeast(1),
+      Option(\.exitInterval, "exit_interval", "Save and leave at multiples of this iteration.")
+        .atLeast(1),
+      Option(\.exitSignalHandler, "exit_signal_handler", "Save on SIGTERM.").noEffect(
+        "that is always so"),
+      Option(\.lrWarmupInit, "lr_warmup_init", "Learning rate at the start of warm-up.").atLeast(
+        0.0),
+      Option(\.startWeightDecay, "start_weight_decay", "Weight decay at the start.").atLeast(0.0),
+      Option(\.endWeightDecay, "end_weight_decay", "Weight decay at the end.").atLeast(0.0),
+      .init(\.weightDecayIncrStyle, "weight_decay_incr_style", "How weight decay moves."),
+      Option(\.initMethodStd, "init_method_std", "Deviation of random weights.").atLeast(0.0),
+      .init(\.checkForNaN, "check_for_nan_in_loss_and_grad", "Stop at values that are not finite."),
+      .init(
+        \.overrideScheduler, "override_opt_param_scheduler",
+        "Flags win over the schedule of the checkpoint."),
+      .init(
+        \.useCheckpointScheduler, "use_checkpoint_opt_param_scheduler",
+        "The schedule of the checkpoint wins over flags."),
+    ].under(.inert), defaults: ExtraFlags())
+
+  /// Reads the object of `--extra_megatron_kwargs`.
+  ///
+  /// Names of this table are stored in `self`, names of the program's own options go to `parsed`
+  /// where no flag said otherwise, anything else is a mistake.
+  mutating func read<Root>(
+    _ object: JSONObject, main: OptionTable<Root>, into parsed: inout ParsedOptions,
+    complaints: inout Complaints
+  ) {
+    for (key, json) in object.members {
+      let name = OptionName.normal(Substring(key))
+      let own = Self.table.row(name)
+      guard let spec = own?.spec ?? main.spec(name) else {
+        let known = Self.table.rows.map(\.spec.name) + main.rows.map(\.spec.name)
+        complaints.add(
+          .unknownOption, "extra_megatron_kwargs",
+          "\"\(key)\" is not known" + EditDistance.hint(name, among: known) { "\"\($0)\"" })
+        continue
+      }
+      do throws(ValueReader.Failure) {
+        guard let value = try ValueReader.value(spec.kind, json: json) else { continue }
+        if let own {
+          if let why = spec.check?(value) {
+            complaints.add(.badOptionValue, "extra_megatron_kwargs", "\"\(key)\": \(why)")
+          }
+          _ = own.assign(value, &self)
+        } else if parsed.origin(spec.name) != .commandLine {
+          parsed.set(spec.name, value, .extraKeywords)
+        }
+      } catch {
+        complaints.add(.badOptionValue, "extra_megatron_kwargs", "\"\(key)\": \(error.text)")
+      }
+    }
+  }
+}

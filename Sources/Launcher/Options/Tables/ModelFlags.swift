@@ -1,0 +1,78 @@
+import Support
+
+/// Which model, and in which type.
+public struct ModelFlags: Sendable {
+  /// Type of weights and activations.
+  public enum TorchDType: String, OptionChoice { case bfloat16, float16, float32 }
+
+  public var model: String?
+  public var modelType: String?
+  public var modelRevision: String?
+  /// nil: that of `config.json`.
+  public var torchDType: TorchDType?
+  public var useHF = false
+  public var ropeScaling: TextOrJSON?
+
+  public init() {}
+
+  static let rows: [Option<ModelFlags>] = [
+    .init(\.model, "model", "Folder of a published model (config.json, safetensors, tokenizer)."),
+    Option(\.modelType, "model_type", "Kind of model, where its name does not tell.").unset(
+      "from the model folder"),
+    Option(\.torchDType, "torch_dtype", "Type of weights and activations.").unset(
+      "from config.json"),
+    Option(
+      \.useHF, "use_hf", "Look for ids in the Hugging Face cache instead of the ModelScope cache."
+    )
+    .environment("USE_HF"),
+    Option(\.modelRevision, "model_revision", "Revision in a hub.")
+      .noEffect("models are read from local folders"),
+    Option(recorded: "local_repo_path", .text, "Source folder of some models.")
+      .noEffect("no model here needs one"),
+    Option(recorded: "hub_token", .text, "Access token; prefer the environment.")
+      .noEffect("nothing is fetched from a hub").secret().environment("MODELSCOPE_API_TOKEN"),
+    Option(\.ropeScaling, "rope_scaling", "Replaces rope_scaling of config.json.").unset(
+      "from config.json"
+    )
+    .refused("scaled rotary positions are not computed yet"),
+  ].under(.model)
+
+  /// Options of the reference's base set that mean nothing here.
+  static let inertRows: [Option<ModelFlags>] = [
+    Option(recorded: "local_rank", .int, "Rank on the node.").noEffect("MPI knows the rank"),
+    Option(recorded: "device_map", .textOrJSON, "Devices of the layers.").noEffect(
+      "there is one device"),
+    Option(recorded: "max_memory", .json, "Memory per device.").noEffect("there is one device"),
+    Option(recorded: "model_kwargs", .json, "Settings of picture and clip reading.").noEffect(
+      "media are not read yet"),
+    Option(
+      recorded: "padding_side", .choice(["left", "right"]), .text("right"), "Side of padding."
+    )
+    .noEffect("padding follows from the task"),
+    Option(recorded: "init_strategy", .text, "Initialisation of missing weights.").noEffect(
+      "every weight must be there"),
+    Option(
+      recorded: "ignore_args_error", .bool, .bool(false),
+      "Warn about unknown options instead of stopping."),
+    Option(recorded: "quant_method", .text, "Quantisation.").refused(
+      "quantised models are not supported"),
+    Option(recorded: "quant_bits", .int, "Quantisation.").refused(
+      "quantised models are not supported"),
+    Option(recorded: "hqq_axis", .int, "Quantisation.").refused(
+      "quantised models are not supported"),
+    Option(recorded: "bnb_4bit_compute_dtype", .text, "Quantisation.").refused(
+      "quantised models are not supported"),
+    Option(recorded: "bnb_4bit_quant_type", .text, .text("nf4"), "Quantisation.").noEffect(
+      "quantised models are not supported"),
+    Option(recorded: "bnb_4bit_use_double_quant", .bool, .bool(true), "Quantisation.").noEffect(
+      "quantised models are not supported"),
+    Option(recorded: "bnb_4bit_quant_storage", .text, "Quantisation.").noEffect(
+      "quantised models are not supported"),
+    Option(recorded: "ckpt_dir", .text, "Old spelling of --adapters or --model.").refused(
+      "give --model"),
+    Option(recorded: "lora_modules", .list, .list([]), "Old spelling of --adapters.").refused(
+      TunerFlags.noAdapters),
+    Option(recorded: "max_model_len", .int, "Longest text of the model.").noEffect(
+      "--max_length limits rows"),
+  ].under(.inert)
+}

@@ -1,0 +1,70 @@
+import Support
+
+/// How a row becomes tokens and which tokens count in the loss.
+public struct TemplateFlags: Sendable {
+  /// What the model is trained for.
+  public enum TaskType: String, OptionChoice {
+    case causalLM = "causal_lm"
+    case sequenceClassification = "seq_cls"
+  }
+
+  /// Names of the weighting schemes of the loss.
+  public static let lossScales = [
+    "default", "last_round", "all", "ignore_empty_think", "last_round_with_ignore_empty_think",
+    "react", "hermes", "qwen", "agentflan", "alpha_umi",
+  ]
+
+  public var template: String?
+  public var system: String?
+  /// nil: true.
+  public var useChatTemplate: Bool?
+  public var lossScale = "default"
+  public var agentTemplate: String?
+  public var responsePrefix: String?
+  public var enableDFTLoss = false
+  public var enableChannelLoss = false
+  public var taskType = TaskType.causalLM
+
+  public init() {}
+
+  static let rows: [Option<TemplateFlags>] = [
+    Option(\.template, "template", "Name of the chat template.").unset("that of the model"),
+    .init(\.system, "system", "System text, or a .txt file that holds it."),
+    Option(
+      \.useChatTemplate, "use_chat_template",
+      "Put rows into the chat template; false is plain text."
+    ).unset("true"),
+    .init(\.agentTemplate, "agent_template", "How tool calls are written; hermes for Qwen."),
+    .init(\.responsePrefix, "response_prefix", "Text that every generated answer begins with."),
+    Option(\.taskType, "task_type", "What the model is trained for.")
+      .refusing(["seq_cls"], "only causal_lm is trained"),
+    Option(recorded: "norm_bbox", .choice(["norm1000", "none"]), "Scale of box coordinates.")
+      .refused("pictures and boxes are not read yet"),
+    Option(recorded: "max_pixels", .int, "Most pixels of a picture.").refused(
+      "pictures are not read yet"),
+    Option(
+      recorded: "template_backend", .choice(["swift", "jinja"]), .text("swift"), "Who renders rows."
+    )
+    .refused("rows are rendered by the built-in templates"),
+    Option(recorded: "new_special_tokens", .list, .list([]), "Tokens to add to the vocabulary.")
+      .refused("the vocabulary of the model is kept as it is"),
+    Option(recorded: "num_labels", .int, "Classes of seq_cls.").refused(
+      "only causal_lm is trained"),
+    Option(
+      recorded: "problem_type",
+      .choice(["regression", "single_label_classification", "multi_label_classification"]),
+      "Kind of seq_cls."
+    )
+    .refused("only causal_lm is trained"),
+  ].under(.template)
+
+  static let lossRows: [Option<TemplateFlags>] = [
+    Option(
+      \.lossScale, "loss_scale",
+      "Weights of the tokens in the loss: \(lossScales.joined(separator: ", "))."
+    )
+    .oneOf(lossScales),
+    .init(\.enableDFTLoss, "enable_dft_loss", "Weigh each token's loss with its own probability."),
+    .init(\.enableChannelLoss, "enable_channel_loss", "Log the loss of each channel of the rows."),
+  ].under(.template)
+}

@@ -1,0 +1,84 @@
+import Support
+
+/// All options of `megatron-parity`.
+public struct ParityOptions: ProgramOptions {
+  public var parity = ParityFlags()
+  public var model = ModelFlags()
+  public var parallel = ParallelFlags()
+  public var experts = MoEFlags()
+  public var recompute = RecomputeFlags()
+  public var attention = AttentionFlags()
+  public var run = RunFlags()
+  public var logging = LoggingFlags()
+  public var report = OptionReport()
+
+  public init() {}
+
+  static let table = OptionTable<ParityOptions>(
+    ParityFlags.rows.rows(in: \.parity) + ModelFlags.rows.rows(in: \.model)
+      + ParallelFlags.layoutRows.rows(in: \.parallel)
+      + (MoEFlags.rows + MoEFlags.ownRows).rows(in: \.experts)
+      + RecomputeFlags.rows.rows(in: \.recompute)
+      + AttentionFlags.rows.rows(in: \.attention)
+      + [LoggingFlags.levelRow].rows(in: \.logging)
+      + (RunFlags.computeRows + RunFlags.metaRows).rows(in: \.run), defaults: ParityOptions())
+
+  static let definition: ProgramDefinition<ParityOptions> = {
+    var definition = ProgramDefinition(name: .parity, defaults: ParityOptions(), table: table)
+    definition.rules = [
+      OptionRule("something_to_compare") { options in
+        let hasModel = options.model.model != nil && !options.parity.golden.isEmpty
+        return hasModel || options.parity.dataGolden != nil
+          ? nil : "give --model and --golden, or --data_golden"
+      },
+      OptionRule("data_cases_need_folders") { options in
+        guard options.parity.dataGolden != nil else { return nil }
+        return options.parity.dataRoot != nil && options.parity.tokenizer != nil
+          ? nil : "--data_golden needs --data_root and --tokenizer"
+      },
+    ]
+    return definition
+  }()
+
+  /// Reads a command line.
+  /// - Throws: one fault with all mistakes.
+  public static func read(
+    _ words: [String], launch: LaunchEnvironment
+  ) throws(Fault) -> Reading<ParityOptions> {
+    try OptionReader(definition: definition, launch: launch).read(words)
+  }
+}
+
+/// All options of `megatron-bench`.
+public struct BenchOptions: ProgramOptions {
+  public var bench = BenchFlags()
+  public var model = ModelFlags()
+  public var parallel = ParallelFlags()
+  public var recompute = RecomputeFlags()
+  public var run = RunFlags()
+  public var logging = LoggingFlags()
+  public var report = OptionReport()
+
+  public init() {}
+
+  static let table = OptionTable<BenchOptions>(
+    BenchFlags.rows.rows(in: \.bench) + ModelFlags.rows.rows(in: \.model)
+      + ParallelFlags.layoutRows.rows(in: \.parallel)
+      + RecomputeFlags.rows.rows(in: \.recompute)
+      + [LoggingFlags.levelRow].rows(in: \.logging)
+      + (RunFlags.computeRows + RunFlags.metaRows).rows(in: \.run), defaults: BenchOptions())
+
+  static let definition: ProgramDefinition<BenchOptions> = {
+    var definition = ProgramDefinition(name: .bench, defaults: BenchOptions(), table: table)
+    definition.positional = "kinds"
+    return definition
+  }()
+
+  /// Reads a command line; words before the first option are kinds of measurement.
+  /// - Throws: one fault with all mistakes.
+  public static func read(
+    _ words: [String], launch: LaunchEnvironment
+  ) throws(Fault) -> Reading<BenchOptions> {
+    try OptionReader(definition: definition, launch: launch).read(words)
+  }
+}

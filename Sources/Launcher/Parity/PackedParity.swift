@@ -1,0 +1,223 @@
+import DataPipeline
+import Foundation
+import Model
+import Parallel
+import Support
+import Tensor
+
+/// Bounds of model.md 13.
+struct ParityBounds {
+  let activation: Tolerance
+  let gradient: Tolerance
+  let logits: Tolerance
+  let loss: Double
+  /// Share of (token, slot) choices that may differ.
+  let routing: Double
+
+  init(dtype: DType, isMoE: Bool) {
+    if dtype == .float32 {
+      activation = Tolerance(relative: 1e-5, absolute: 1e-7)
+      gradient = Tolerance(relative: 1e-4, absolute: 1e-7)
+      logits = Tolerance(relative: 1e-5)
+      loss = 2e-5
+      routing = 0
+    } else {
+      activation = Tolerance(relative: isMoE ? 0.25 : 0.03)
+      gradient = Tolerance(relative: isMoE ? 0.5 : 0.15, absolute: 1e-4)
+      logits = Tolerance(relative: isMoE ? 0.045 * 1.5 : 0.015 * 1.5)
+      loss = 0.03
+      routing = 0.1
+    }
+  }
+}
+
+/// `packed`, `packed.grads`: one packed row forward and backward.
+struct PackedParity {
+  let rig: ParityRig
+  let bounds: ParityBounds
+  let golden: GoldenTensors
+  let file = "packed"
+
+  static func batch(_ golden: GoldenTensors, prefix: String = "") throws(Fault) -> PackedBatch {
+    let ids = try golden.int32(prefix + "input_ids")
+    let starts = try golden.int32(prefix + "cu_seqlens")
+    return PackedBatch(
+      inputIDs: ids, labels: try golden.int32(prefix + "labels"), lossScale: nil,
+      positions: try golden.int32(prefix + "text_position_ids"), cuSeqlens: starts,
+      channels: [String?](repeating: nil, count: starts.count - 1), sampleCount: starts.count - 1)
+  }
+
+  /// - Returns: what was computed, under the golden's names.
+  func run(_ report: inout ParityReport, grads: GoldenTensors?) throws(Fault) -> ParityOutput {
+    let row = try rig.row(try Self.batch(golden))
+    let probe = Probe()
+    var seeds = LossSeeds()
+    seeds.token = 1 / Float(max(1, row.trainedTokens))
+    let setting = rig.setting(row, seeds: seeds, probe: probe)
+    try rig.attachGradients()
+    let tape = Tape()
+    let context = Context(tape: tape, setting: setting)
+    let result = try rig.model.loss(row.input, plan: RecomputePlan(), in: context)
+    try tape.seed(result.loss, with: try Tensor([1], [1], on: rig.engine))
+    try tape.backward()
+    var output = ParityOutput()
+    try activations(probe, tape, row, into: &output)
+    try routing(probe, row, into: &output)
+    try heads(row, probe, into: &output)
+    output["token_nll"] = Array(result.perToken.prefix(row.realTokens))
+    let plain = Context(
+      tape: Tape(recording: false), setting: rig.setting(row, seeds: seeds, training: false))
+    let logits = try rig.model.logits(row.input, in: plain)
+    output["logits"] = Array(logits.values.prefix(row.realTokens * rig.config.vocabularySize))
+    try compare(output, &report)
+    if let grads { try gradients(grads, &report, &output) }
+    return output
+  }
+
+  private func activations(
+    _ probe: Probe, _ tape: Tape, _ row: ModelRow, into output: inout ParityOutput
+  ) throws(Fault) {
+    for (name, value) in probe.values.sorted(by: { $0.key < $1.key }) where !name.hasSuffix(".qkv")
+    {
+      output[name] = try rig.whole(
+        value.tensor, placement: value.placement, rows: row.realTokens)
+      if name.hasPrefix("hidden."), let gradient = tape.watchedGradient(of: value) {
+        output["d" + name] = try rig.whole(
+          gradient, placement: value.placement, rows: row.realTokens)
+      }
+    }
+    let angles = try rig.model.rotaryAngles(row.input.positions, on: rig.engine)
+    let half = rig.config.headSize / 2
+    for (name, table) in [("rope_cos", angles.cos), ("rope_sin", angles.sin)] {
+      let values = table.values
+      output[name] = (0..<row.realTokens).flatMap { t in
+        let part = values[t * half..<(t + 1) * half]
+        return part + part
+      }
+    }
+  }
+
+  private func routing(_ probe: Probe, _ row: ModelRow, into output: inout ParityOutput)
+    throws(Fault)
+  {
+    for (name, record) in probe.routings.sorted(by: { $0.key < $1.key }) {
+      let k = record.choice.topK
+      let rows = record.logits.rows
+      var experts = [Float](repeating: -1, count: rows * k)
+      var gates = [Float](repeating: 0, count: rows * k)
+      for (i, expert) in record.choice.experts.enumerated() { experts[i] = Float(expert) }
+      for (i, gate) in record.choice.gates.enumerated() { gates[i] = gate }
+      let split = Placement(tp: rig.sequenceParallel ? .split(0) : .same)
+      func whole(_ values: [Float]) throws(Fault) -> [Float] {
+        try rig.whole(
+          try Tensor(values, [rows, k], on: rig.engine), placement: split, rows: row.realTokens)
+      }
+      output[name + ".logits"] = try rig.whole(
+        record.logits, placement: split, rows: row.realTokens)
+      output[name + ".topk_index"] = try whole(experts)
+      output[name + ".topk_weight"] = try whole(gates)
+    }
+  }
+
+  /// Queries and keys after their norm and before the rotation.
+  private func heads(_ row: ModelRow, _ probe: Probe, into output: inout ParityOutput)
+    throws(Fault)
+  {
+    let config = rig.config
+    let d = config.headSize
+    for layer in 0..<config.layerCount {
+      guard let fused = probe.values["layer.\(layer).qkv"]?.tensor else { continue }
+      let whole = try rig.groups.tp.gatherColumns(fused).values
+      let prefix = "decoder.layers.\(layer).self_attention."
+      func weight(_ name: String) -> [Float] {
+        rig.model.parameters.first { $0.name == prefix + name }?.tensor.values ?? []
+      }
+      let (wq, wk) = (weight("q_layernorm.weight"), weight("k_layernorm.weight"))
+      var queries: [Float] = []
+      var keys: [Float] = []
+      for t in 0..<row.realTokens {
+        for g in 0..<config.groupCount {
+          let start = (t * config.groupCount + g) * (config.headRatio + 2) * d
+          for r in 0...config.headRatio {
+            let head = Array(whole[start + r * d..<start + (r + 1) * d])
+            let normed = head.normed(r < config.headRatio ? wq : wk, config.normEpsilon)
+            if r < config.headRatio { queries += normed } else { keys += normed }
+          }
+        }
+      }
+      output["layer.\(layer).q_normed"] = queries
+      output["layer.\(layer).k_normed"] = keys
+    }
+  }
+
+  private func compare(_ output: ParityOutput, _ report: inout ParityReport) throws(Fault) {
+    for name in golden.names.sorted() {
+      guard let actual = output[name] else {
+        if !Self.inputs.contains(name) { report.skip("\(file) \(name): belongs to vision") }
+        continue
+      }
+      if name.hasSuffix("topk_index") {
+        let expected = try golden.integers(name)
+        report.compare(
+          file, name, actual.map { Int($0) }, expected,
+          allowed: Int(bounds.routing * Double(expected.count)))
+        continue
+      }
+      let isGradient = name.hasPrefix("dhidden")
+      let tolerance =
+        name == "logits" ? bounds.logits : isGradient ? bounds.gradient : bounds.activation
+      report.compare(file, name, actual, try golden.floats(name), tolerance)
+    }
+  }
+
+  static let inputs: Set<String> = [
+    "input_ids", "labels", "shift_labels", "cu_seqlens", "text_position_ids", "mrope_position_ids",
+  ]
+
+  private func gradients(
+    _ golden: GoldenTensors, _ report: inout ParityReport, _ output: inout ParityOutput
+  ) throws(Fault) {
+    let all = try rig.gradients()
+    for name in golden.names.sorted() {
+      guard let actual = all[name] else {
+        report.skip("packed.grads \(name): no such weight")
+        continue
+      }
+      report.compare("packed.grads", name, actual, try golden.floats(name), bounds.gradient)
+      output.grads[name] = (golden.shape(name), actual)
+    }
+  }
+}
+
+extension ParityRig {
+  /// Gradients of one row that every data-parallel rank ran, under published names.
+  func gradients() throws(Fault) -> [String: [Float]] {
+    for parameter in model.parameters {
+      guard let gradient = parameter.gradient else { continue }
+      if !parameter.hasGradient { gradient.clear() }
+      let group = parameter.role.isExpert ? groups.edp : groups.dp
+      try group.allReduce(gradient.floats, order: .distantFirst)
+      engine.scale(gradient, by: 1 / Float(groups.dp.size))
+    }
+    return try published { (parameter) throws(Fault) in parameter.gradient?.values }
+  }
+}
+
+/// What was computed, for comparison and for `--output`.
+struct ParityOutput {
+  private(set) var values: [String: [Float]] = [:]
+  var grads: [String: (shape: [Int], values: [Float])] = [:]
+  subscript(name: String) -> [Float]? {
+    get { values[name] }
+    set { values[name] = newValue }
+  }
+}
+
+extension [Float] {
+  /// RMSNorm of one head in double precision.
+  fileprivate func normed(_ weight: [Float], _ epsilon: Float) -> [Float] {
+    let mean = reduce(0.0) { $0 + Double($1) * Double($1) } / Double(count)
+    let r = 1 / (mean + Double(epsilon)).squareRoot()
+    return zip(self, weight).map { Float(Double($0) * r * Double($1)) }
+  }
+}

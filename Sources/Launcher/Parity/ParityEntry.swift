@@ -1,0 +1,87 @@
+import Checkpoint
+import DataPipeline
+import Foundation
+import Model
+import Parallel
+import Support
+import Tensor
+
+/// The body of `megatron-parity`.
+public enum ParityEntry {
+  /// - Returns: 0 when everything compared equal within its tolerance, 1 otherwise.
+  public static func run(_ options: ParityOptions) throws(Fault) -> ExitCode {
+    let launch = LaunchEnvironment(ProcessInfo.processInfo.environment)
+    return try RankJob.run(launch) { (world) throws(Fault) in
+      var failures = 0
+      if options.parity.dataGolden != nil {
+        failures += try DataParity(options: options, isSpeaker: world.rank == 0).run()
+      }
+      if options.model.model != nil {
+        for folder in options.parity.golden {
+          failures += try model(options, golden: folder, world, launch)
+        }
+      }
+      return failures == 0 ? .done : .differs
+    }
+  }
+
+  private static func model(
+    _ options: ParityOptions, golden: String, _ world: any Communicator,
+    _ launch: LaunchEnvironment
+  ) throws(Fault) -> Int {
+    guard let folder = options.model.model else { return 0 }
+    let config = try QwenConfig(folder: folder)
+    let (mesh, groups) = try RankGroups.make(world, MeshShape(options.parallel), config)
+    let engine = try options.run.engine(launch)
+    let program = ParityProgram(
+      folder: folder, golden: golden,
+      dtype: options.model.torchDType == .bfloat16 ? .bfloat16 : .float32,
+      runs: options.parity.run, groups: groups, engine: engine,
+      sequenceParallel: options.parallel.sequenceParallel, output: options.parity.output)
+    let report = try program.run()
+    if world.rank == 0 {
+      Terminal.write(
+        "\(golden): \(mesh.layout), \(engine.level), \(engine.threads) threads\n"
+          + report.lines.joined(separator: "\n") + "\n", to: .output)
+    }
+    return report.failures
+  }
+}
+
+/// `megatron-parity --data_golden`: the text cases of the data pipeline.
+struct DataParity {
+  let options: ParityOptions
+  let isSpeaker: Bool
+
+  func run() throws(Fault) -> Int {
+    guard let golden = options.parity.dataGolden, let root = options.parity.dataRoot,
+      let folder = options.parity.tokenizer
+    else { return 0 }
+    let tokenizer = try Tokenizer(folder: folder)
+    var reports: [GoldenReport] = []
+    for name in textGoldenFiles
+    where FileManager.default.fileExists(atPath: golden + "/" + name) {
+      reports.append(
+        try runTextGolden(golden: golden + "/" + name, dataRoot: root, tokenizer: tokenizer))
+    }
+    if FileManager.default.fileExists(atPath: golden + "/dataset.json") {
+      reports.append(try runDatasetGolden(golden: golden + "/dataset.json", dataRoot: root))
+    }
+    if FileManager.default.fileExists(atPath: golden + "/packing.json") {
+      reports.append(try runPackingGolden(golden: golden + "/packing.json"))
+    }
+    for name in textGoldenFiles + ["dataset.json", "packing.json"]
+    where !FileManager.default.fileExists(atPath: golden + "/" + name) {
+      say("skipped: \(name) is not in \(golden)")
+    }
+    for report in reports {
+      say(report.summary)
+      for failure in report.failures.prefix(20) { say("  \(failure)") }
+    }
+    return reports.reduce(0) { $0 + $1.failures.count }
+  }
+
+  private func say(_ line: String) {
+    if isSpeaker { Terminal.write(line + "\n", to: .output) }
+  }
+}

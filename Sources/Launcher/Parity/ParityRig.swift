@@ -1,0 +1,142 @@
+import Checkpoint
+import DataPipeline
+import Model
+import Parallel
+import Support
+import Tensor
+
+/// A model in some layout with what it takes to run stored rows through it and to see whole tensors.
+struct ParityRig {
+  let config: QwenConfig
+  let map: NameMap
+  let model: QwenText
+  let groups: RankGroups
+  let engine: Engine
+  let sequenceParallel: Bool
+
+  /// - Parameter router: nil takes the choices of `config.json`.
+  init(
+    folder: String, dtype: DType, groups: RankGroups, engine: Engine, sequenceParallel: Bool,
+    adjust: (inout RouterOptions) -> Void = { _ in }
+  ) throws(Fault) {
+    config = try QwenConfig(folder: folder)
+    map = NameMap(config)
+    var router = RouterOptions(config)
+    if router != nil { adjust(&router!) }
+    model = try QwenText(config, layout: groups.layout, dtype: dtype, router: router, on: engine)
+    try model.load(from: PublishedWeightSource(try PublishedFolder(folder), map))
+    self.groups = groups
+    self.engine = engine
+    self.sequenceParallel = sequenceParallel && groups.tp.size > 1
+  }
+
+  func setting(_ row: ModelRow, seeds: LossSeeds, probe: Probe? = nil, training: Bool = true)
+    -> Setting
+  {
+    Setting(
+      engine: engine, groups: groups.model, sequenceParallel: sequenceParallel, layout: row.layout,
+      isTraining: training, seeds: seeds, probe: probe)
+  }
+
+  func row(_ batch: PackedBatch, paddedSequences: [Range<Int>]? = nil) throws(Fault) -> ModelRow {
+    try ModelRow(
+      batch, multiple: ModelRow.multiple(tp: groups.tp.size, sequenceParallel: sequenceParallel),
+      padID: 0, vocabulary: config.vocabularySize, paddedSequences: paddedSequences, on: engine)
+  }
+
+  /// A gradient buffer per weight, not yet written.
+  func attachGradients() throws(Fault) {
+    for parameter in model.parameters {
+      parameter.gradient = try Tensor.zeros(parameter.shape, .float32, on: engine)
+      parameter.hasGradient = false
+    }
+  }
+
+  /// All rows of an activation, in fp32, without the layout's padding.
+  func whole(_ value: Tensor, placement: Placement, rows: Int) throws(Fault) -> [Float] {
+    var tensor = value
+    if placement.tp == .split(0) { tensor = try groups.tp.whole(value) }
+    return Array(tensor.values.prefix(rows * tensor.rowSize))
+  }
+
+  /// The whole of every weight-shaped tensor under published names, fp32.
+  /// - Parameter local: this rank's part of a parameter, or nil for zeros.
+  func published(_ local: (Parameter) throws(Fault) -> [Float]?) throws(Fault) -> [String: [Float]]
+  {
+    let own = Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0) })
+    var result: [String: [Float]] = [:]
+    for tensor in map.published { result[tensor.name] = [] }
+    for (name, shape) in map.published {
+      result[name] = [Float](repeating: 0, count: shape.reduce(1, *))
+    }
+    for row in map.all {
+      var whole = [Float](repeating: 0, count: row.shape.reduce(1, *))
+      if let parameter = own[row.name], isHolder(parameter), let values = try local(parameter) {
+        parameter.slices.place(values, into: &whole)
+      }
+      try groups.world.sum(&whole)
+      let width = row.shape.dropFirst().reduce(1, *)
+      for piece in row.pieces {
+        let from = piece.row * width
+        let to = piece.publishedRow * width
+        let count = piece.count * width
+        result[piece.published]?.replaceSubrange(
+          to..<to + count, with: whole[from..<from + count])
+      }
+    }
+    return result
+  }
+
+  /// Exactly one of the ranks that hold the same part gives it.
+  private func isHolder(_ parameter: Parameter) -> Bool {
+    if parameter.role.isExpert { return groups.edp.rank == 0 }
+    return groups.dp.rank == 0 && (!parameter.role.isReplicated || groups.tp.rank == 0)
+  }
+}
+
+extension ParameterSlices {
+  /// Copies local values to their places in the whole tensor.
+  func place(_ values: [Float], into whole: inout [Float]) {
+    let width = globalShape.dropFirst().reduce(1, *)
+    let localWidth = localShape.dropFirst().reduce(1, *)
+    for run in runs {
+      if dim == 0 {
+        whole.replaceSubrange(
+          run.global * width..<(run.global + run.count) * width,
+          with: values[run.local * width..<(run.local + run.count) * width])
+      } else {
+        for r in 0..<globalShape[0] {
+          whole.replaceSubrange(
+            r * width + run.global..<r * width + run.global + run.count,
+            with: values[r * localWidth + run.local..<r * localWidth + run.local + run.count])
+        }
+      }
+    }
+  }
+}
+
+extension Communicator {
+  func sum(_ values: inout [Float]) throws(Fault) {
+    guard size > 1 else { return }
+    try values.withUnsafeMutableBufferPointer { (p) throws(Fault) in
+      try allReduce(p, order: .adjacentFirst)
+    }
+  }
+
+  /// The rows of all ranks.
+  func whole(_ x: Tensor) throws(Fault) -> Tensor {
+    guard size > 1 else { return x }
+    let all = try Tensor([x.rows * size] + x.shape.dropFirst(), x.dtype, on: x.engine)
+    try allGather(UnsafeRawBufferPointer(x.bytes), into: all.bytes)
+    return all
+  }
+}
+
+extension RouterOptions {
+  /// The choices of `config.json`; nil for a dense model.
+  init?(_ config: QwenConfig) {
+    guard let experts = config.experts else { return nil }
+    self.init(experts: experts.count, topK: experts.topK)
+    preSoftmax = !experts.normalizesTopK
+  }
+}

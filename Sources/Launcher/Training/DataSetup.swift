@@ -1,0 +1,124 @@
+import DataPipeline
+import Foundation
+import Model
+import Support
+
+/// From flags to micro-batches.
+struct DataSetup {
+  let options: TrainingOptions
+  let folder: ModelFolder
+  let dataParallel: (rank: Int, size: Int)
+  let tokenizer: Tokenizer
+  let template: ChatTemplate
+  let choice: TemplateChoice
+
+  /// - Throws: `FILE-…` for a missing or damaged tokenizer, `DATA-2xx` for template options.
+  init(_ options: TrainingOptions, _ folder: ModelFolder, dataParallel: (rank: Int, size: Int))
+    throws(Fault)
+  {
+    self.options = options
+    self.folder = folder
+    self.dataParallel = dataParallel
+    tokenizer = try Tokenizer(folder: folder.path)
+    choice = try TemplateChoice(
+      TemplateChoice.Facts(
+        model: options.model.model ?? folder.path,
+        architectures: [folder.config.family == .qwen3 ? "Qwen3ForCausalLM" : "Qwen3MoeForCausalLM"],
+        chatTemplate: tokenizer.chatTemplate, modelType: options.model.modelType,
+        template: options.template.template))
+    var template = TemplateOptions(template: choice.template)
+    template.usesChatTemplate = options.template.useChatTemplate ?? true
+    if let system = options.template.system {
+      template.system = try TemplateOptions.systemText(system)
+    }
+    template.lossScale = try LossScale(named: options.template.lossScale)
+    template.vocabularySize = folder.config.vocabularySize
+    self.template = try ChatTemplate(options: template, tokenizer: tokenizer)
+  }
+
+  /// - Parameter outputFolder: where split-off validation rows are written; nil on all ranks but one.
+  /// - Throws: `DATA-…`, `FILE-…`.
+  func prepare(outputFolder: String?) throws(Fault) -> PreparedData {
+    let template = template
+    return try DatasetPlan.prepare(options: dataOptions(outputFolder)) { (row) throws(Fault) in
+      try template.encode(row)
+    }
+  }
+
+  private func dataOptions(_ outputFolder: String?) -> DataOptions {
+    let flags = options.data
+    let launch = options.report.launch
+    var data = DataOptions()
+    data.sources.train = flags.dataset
+    data.sources.validation = flags.valDataset
+    data.sources.customInfo = flags.customDatasetInfo
+    data.sources.useHuggingFace = options.model.useHF
+    data.sources.caches = HubCaches(environment: launch.variables)
+    for (old, new) in flags.columns?.object?.members ?? [] { data.rows.columns[old] = new.string }
+    data.rows.strict = flags.strict
+    data.rows.removeUnused = flags.removeUnusedColumns
+    data.rows.randomResponse = launch.randomResponse
+    data.rows.threads = flags.datasetNumProc
+    data.order.seed = flags.dataSeed
+    data.order.shuffle = flags.datasetShuffle
+    data.order.splitRatio = flags.splitDatasetRatio
+    data.order.interleave = flags.interleaveProb
+    data.order.stopping = flags.stoppingStrategy == .allExhausted ? .allExhausted : .firstExhausted
+    data.shuffleValidation = flags.valDatasetShuffle
+    data.encoding = encoding(launch)
+    data.stepBatch = options.schedule.microBatchSize * dataParallel.size
+    data.outputFolder = outputFolder
+    return data
+  }
+
+  private func encoding(_ launch: LaunchEnvironment) -> EncodingOptions {
+    let flags = options.data
+    var encoding = EncodingOptions()
+    encoding.maxLength = flags.maxLength ?? folder.config.maxPositions
+    encoding.truncation = .init(rawValue: flags.truncationStrategy.rawValue) ?? .delete
+    encoding.packing = flags.packing
+    encoding.packingLength = flags.packingLength
+    encoding.lazy = flags.lazyTokenize ?? false
+    encoding.streaming = flags.streaming
+    encoding.shuffleBufferSize = flags.shuffleBufferSize
+    encoding.protectedTokens = template.placeholderIDs
+    if flags.loadFromCacheFile {
+      let home = launch.variables["HOME"] ?? "/tmp"
+      let cache = launch.variables["XDG_CACHE_HOME"] ?? home + "/.cache"
+      encoding.cacheFolder = cache + "/megatron-sft/encoded"
+    }
+    encoding.fingerprint = template.fingerprint
+    return encoding
+  }
+
+  /// The micro-batches of this data-parallel rank.
+  func source(_ samples: PreparedSamples, from state: SamplerState = SamplerState())
+    throws(Fault) -> BatchSource
+  {
+    try BatchSource(samples, plan: plan(options.schedule.maxEpochs), from: state)
+  }
+
+  /// Validation rows in their order, without end.
+  func validationSource(_ samples: PreparedSamples) throws(Fault) -> BatchSource {
+    var plan = plan(nil)
+    plan.kind = .single
+    return try BatchSource(samples, plan: plan)
+  }
+
+  private func plan(_ epochs: Int?) -> BatchPlan {
+    let flags = options.data
+    var plan = BatchPlan()
+    plan.kind = .init(rawValue: flags.dataloaderType.rawValue) ?? .cyclic
+    plan.microBatchSize = options.schedule.microBatchSize
+    plan.globalBatchSize = options.schedule.globalBatchSize
+    plan.dataParallelRank = dataParallel.rank
+    plan.dataParallelSize = dataParallel.size
+    plan.maxEpochs = epochs
+    plan.workers = flags.numWorkers
+    plan.prefetch = max(1, flags.dataloaderPrefetchFactor)
+    plan.assembly = BatchAssembly(padToken: padID, multiple: 1, paddingFree: flags.paddingFree)
+    return plan
+  }
+
+  var padID: Int32 { tokenizer.padID ?? 0 }
+}

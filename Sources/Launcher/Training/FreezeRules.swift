@@ -1,0 +1,65 @@
+import Foundation
+import Support
+import Tensor
+
+/// Which weights are trained: all, minus what is frozen, plus what is made trainable again.
+struct FreezeRules {
+  let flags: TunerFlags
+
+  init(_ flags: TunerFlags) { self.flags = flags }
+
+  /// - Returns: warnings about patterns that match nothing.
+  func apply(to parameters: [Parameter]) -> [String] {
+    var warnings: [String] = []
+    for parameter in parameters { parameter.isTrainable = true }
+    if flags.freezeLLM { for parameter in parameters { parameter.isTrainable = false } }
+    freezeRatio(parameters)
+    for prefix in flags.freezeParameters {
+      set(false, parameters, "freeze_parameters \(prefix)", &warnings) { $0.hasPrefix(prefix) }
+    }
+    if let pattern = flags.freezeParametersRegex {
+      apply(pattern, false, parameters, "freeze_parameters_regex", &warnings)
+    }
+    for prefix in flags.trainableParameters {
+      set(true, parameters, "trainable_parameters \(prefix)", &warnings) { $0.hasPrefix(prefix) }
+    }
+    if let pattern = flags.trainableParametersRegex {
+      apply(pattern, true, parameters, "trainable_parameters_regex", &warnings)
+    }
+    return warnings
+  }
+
+  /// The first tensors whose elements together stay within the ratio.
+  private func freezeRatio(_ parameters: [Parameter]) {
+    guard flags.freezeParametersRatio > 0 else { return }
+    let total = parameters.reduce(0) { $0 + $1.slices.globalShape.reduce(1, *) }
+    var sum = 0
+    for parameter in parameters {
+      sum += parameter.slices.globalShape.reduce(1, *)
+      if Double(sum) > flags.freezeParametersRatio * Double(total) { return }
+      parameter.isTrainable = false
+    }
+  }
+
+  private func apply(
+    _ pattern: String, _ value: Bool, _ parameters: [Parameter], _ flag: String,
+    _ warnings: inout [String]
+  ) {
+    guard let regex = try? NSRegularExpression(pattern: pattern) else {
+      warnings.append("--\(flag): \"\(pattern)\" is no regular expression and is ignored")
+      return
+    }
+    set(value, parameters, "\(flag) \(pattern)", &warnings) { name in
+      regex.firstMatch(in: name, range: NSRange(name.startIndex..., in: name)) != nil
+    }
+  }
+
+  private func set(
+    _ value: Bool, _ parameters: [Parameter], _ what: String, _ warnings: inout [String],
+    where matches: (String) -> Bool
+  ) {
+    let found = parameters.filter { matches($0.name) }
+    for parameter in found { parameter.isTrainable = value }
+    if found.isEmpty { warnings.append("--\(what) matches no parameter") }
+  }
+}

@@ -1,0 +1,77 @@
+import Foundation
+import Optim
+import Parallel
+import Support
+import Tensor
+
+/// From flags to schedule and optimizer.
+struct OptimizerSetup {
+  let options: TrainingOptions
+  let groups: RankGroups
+  let engine: Engine
+
+  func schedule(trainIterations: Int) throws(Fault) -> Schedule {
+    let flags = options.schedule
+    var schedule = ScheduleOptions(
+      learningRate: flags.lr ?? 1e-5, trainIterations: trainIterations,
+      globalBatchSize: flags.globalBatchSize)
+    schedule.minimum = flags.minLR
+    schedule.style = .init(rawValue: flags.lrDecayStyle.rawValue) ?? .cosine
+    schedule.warmupInit = options.extra.lrWarmupInit
+    schedule.warmupIterations = flags.lrWarmupIters
+    schedule.warmupFraction = flags.lrWarmupFraction
+    schedule.decayIterations = flags.lrDecayIters
+    schedule.stableDecayStyle = .init(rawValue: flags.lrWSDDecayStyle.rawValue) ?? .exponential
+    schedule.stableDecayIterations = flags.lrWSDDecayIters
+    let decay = options.optimizer.weightDecay
+    schedule.weightDecayStyle =
+      .init(rawValue: options.extra.weightDecayIncrStyle.rawValue) ?? .constant
+    schedule.startWeightDecay = options.extra.startWeightDecay ?? decay
+    schedule.endWeightDecay = options.extra.endWeightDecay ?? decay
+    return try Schedule(schedule)
+  }
+
+  func optimizer(_ parameters: [Parameter]) throws(Fault) -> DistributedOptimizer {
+    try DistributedOptimizer(
+      OptimizedParameter.trainable(
+        parameters, tensorRank: groups.tp.rank, expertTensorRank: groups.etp.rank),
+      groups: OptimizerGroups(
+        dataParallel: groups.dp, expertDataParallel: groups.edp, world: groups.world),
+      options: optimizerOptions(), engine: engine)
+  }
+
+  private func optimizerOptions() -> OptimizerOptions {
+    let flags = options.optimizer
+    var result = OptimizerOptions()
+    result.rule =
+      flags.kind == .sgd
+      ? .sgd(momentum: flags.sgdMomentum)
+      : .adamW(beta1: flags.adamBeta1, beta2: flags.adamBeta2, epsilon: flags.adamEps)
+    result.isDistributed = options.parallel.useDistributedOptimizer
+    result.isPrecisionAware = flags.usePrecisionAware
+    result.mainParameterType = flags.mainParamsDType == .fp16 ? .float16 : .float32
+    result.mainGradientType = flags.mainGradsDType == .bf16 ? .bfloat16 : .float32
+    result.firstMomentType = OptimizerSetup.state(flags.expAvgDType)
+    result.secondMomentType = OptimizerSetup.state(flags.expAvgSqDType)
+    result.canonicalChunks = flags.canonicalBatchChunks
+    if options.parallel.overlapGradReduce {
+      result.bucketSize = max(40_000_000, 1_000_000 * groups.dp.size)
+    }
+    if flags.cpuOffload {
+      let folder = flags.offloadDir ?? NSTemporaryDirectory()
+      result.offload = OffloadOptions(
+        fraction: flags.offloadFraction,
+        tier: flags.offloadNUMA.map { .numaNode($0) } ?? .folder(folder))
+    }
+    return result
+  }
+
+  private static func state(_ type: OptimizerFlags.MomentDType) -> StateType {
+    switch type {
+    case .fp32: return .float32
+    case .bf16: return .bfloat16
+    case .fp16: return .float16
+    case .fp8: return .float8
+    }
+  }
+}

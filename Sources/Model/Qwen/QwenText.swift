@@ -1,0 +1,130 @@
+import Parallel
+import Support
+import Tensor
+
+/// The text model: embedding, layers, final norm, output layer with its loss.
+///
+///     x = embed(id);  x = layer_i(x);  loss = cross-entropy(norm(x) · wᵀ)
+///
+/// Forward only: derivatives belong to the operations. A rank holds the parts of every weight that
+/// its `ModelLayout` names.
+/// - Source: model.md (Qwen3 and Qwen3-MoE as published).
+public struct QwenText: Sendable {
+  public let config: QwenConfig
+  public let layout: ModelLayout
+  public let embedding: VocabParallelEmbedding
+  public let layers: [DecoderLayer]
+  public let finalNorm: Parameter  // [h]
+  public let head: VocabParallelCrossEntropy
+  /// Every weight once, in the order of the forward pass.
+  public let parameters: [Parameter]
+}
+
+/// How much of the forward pass is done again in the backward pass.
+public struct RecomputePlan: Sendable, Equatable {
+  public enum Method: Sendable, Equatable {
+    case none
+    /// Units of `layers` layers; only the input of each unit is kept.
+    case uniform(layers: Int)
+    /// The first `layers` layers, each by itself.
+    case block(layers: Int)
+  }
+  public var method = Method.none
+  public var modules: RecomputeModules = []
+  public init(method: Method = .none, modules: RecomputeModules = []) {
+    self.method = method
+    self.modules = modules
+  }
+
+  /// Runs of layers that are recomputed as one unit, and runs that are kept.
+  func units(_ count: Int) -> [(layers: Range<Int>, recomputed: Bool)] {
+    switch method {
+    case .none: return count == 0 ? [] : [(0..<count, false)]
+    case .uniform(let size):
+      return stride(from: 0, to: count, by: max(1, size)).map {
+        ($0..<min($0 + max(1, size), count), true)
+      }
+    case .block(let size):
+      let recomputed = (0..<min(size, count)).map { ($0..<$0 + 1, true) }
+      return size < count ? recomputed + [(size..<count, false)] : recomputed
+    }
+  }
+}
+
+/// One micro-batch for the model.
+public struct TextInput: Sendable {
+  public let ids: Tensor  // [t] int32
+  public let positions: [Int32]  // [t]
+  public let labels: VocabParallelCrossEntropy.Labels
+  public init(ids: Tensor, positions: [Int32], labels: VocabParallelCrossEntropy.Labels) {
+    self.ids = ids
+    self.positions = positions
+    self.labels = labels
+  }
+}
+
+extension QwenText {
+  /// The residual stream after the last layer, before the final norm.
+  /// - Returns: `[t, h]` `same`, or `[t/tp, h]` `split(0)`.
+  /// - Throws: `SHAPE-101`, `PLACE-201`, `COMM-001`, `MEM-001`.
+  public func stream(_ input: TextInput, plan: RecomputePlan, in context: Context) throws(Fault)
+    -> Value
+  {
+    let probe = context.setting.probe
+    let angles = try rotaryAngles(input.positions, on: context.setting.engine)
+    var x = try embedding(input.ids, in: context)
+    let setting = context.setting
+    for unit in plan.units(layers.count) {
+      let run = layers[unit.layers]
+      if unit.recomputed {
+        x = try context.tape.recompute(x, trains: run.contains(where: \.trains)) {
+          (x, tape) throws(Fault) in
+          var x = x
+          let inner = Context(tape: tape, setting: setting)
+          for layer in run { x = try layer(x, angles, in: inner) }
+          return x
+        }
+        continue
+      }
+      for layer in run {
+        probe?.keep("hidden.\(layer.index)", x, on: context.tape)
+        x = try layer(x, angles, in: context)
+      }
+    }
+    probe?.keep("hidden.\(layers.count)", x, on: context.tape)
+    return x
+  }
+
+  /// The loss of a micro-batch; seed `loss` with 1 and walk the tape for its gradients.
+  /// - Throws: as `stream`.
+  public func loss(_ input: TextInput, plan: RecomputePlan, in context: Context) throws(Fault)
+    -> VocabParallelCrossEntropy.Result
+  {
+    let x = try stream(input, plan: plan, in: context)
+    let normed = try context.norm(x, finalNorm, epsilon: config.normEpsilon)
+    context.setting.probe?.keep("final_norm", normed, on: context.tape)
+    return try head(try context.enter(normed), input.labels, in: context)
+  }
+
+  /// All logits of a row, for comparison with stored ones: `[t, v]` fp32 on every rank.
+  public func logits(_ input: TextInput, in context: Context) throws(Fault) -> Tensor {
+    let x = try stream(input, plan: RecomputePlan(), in: context)
+    let normed = try context.norm(x, finalNorm, epsilon: config.normEpsilon)
+    let whole = context.setting.sequenceParallel ? try context.gatherRows(normed) : normed
+    let engine = context.setting.engine
+    let local = try Tensor([whole.tensor.rows, head.weight.shape[0]], .float32, on: engine)
+    engine.multiply(Product(.forward, whole.tensor, head.weight.tensor, into: local))
+    return try context.groups.tp.gatherColumns(local)
+  }
+
+  /// `cos` and `sin` of position · θ^(−2j/d), fp32 angles.
+  public func rotaryAngles(_ positions: [Int32], on engine: Engine) throws(Fault) -> RotaryAngles {
+    let half = config.headSize / 2
+    let cos = try Tensor([positions.count, half], .float32, on: engine)
+    let sin = try Tensor([positions.count, half], .float32, on: engine)
+    if !engine.isPlanning {
+      fillAngles(positions, theta: config.ropeTheta, cos: cos.floats, sin: sin.floats)
+    }
+    return RotaryAngles(cos: cos, sin: sin)
+  }
+}

@@ -1,0 +1,81 @@
+import Parallel
+import Support
+import Tensor
+
+/// The flat gradients of the parameters of one kind: same dtype, all dense or all of experts.
+///
+/// Layers write into views of it (`Parameter.gradient`). Further flat tensors of the same layout
+/// hold canonical batch chunks that are not yet added (`GradientAccumulator`).
+final class GradientBuffer {
+  let parameters: [OptimizedParameter]
+  /// Places in the optimizer's list of parameters.
+  let indices: [Int]
+  let group: any Communicator
+  let layout: BufferLayout
+  let engine: Engine
+  /// What is reduced: the sum of all micro-batches of this rank, then of all ranks.
+  let flat: Tensor
+
+  var weightType: DType { parameters[0].parameter.dtype }
+  var gradientType: DType { flat.dtype }
+
+  /// - Parameter parameters: not empty, of one dtype.
+  /// - Throws: `MEM-001`.
+  init(
+    _ parameters: [OptimizedParameter], indices: [Int], group: any Communicator,
+    layout: BufferLayout, gradientType: DType, engine: Engine
+  ) throws(Fault) {
+    self.parameters = parameters
+    self.indices = indices
+    self.group = group
+    self.layout = layout
+    self.engine = engine
+    flat = try Tensor([layout.count], gradientType, on: engine)
+    clearGaps(of: flat)
+  }
+
+  /// Another flat tensor of the same layout.
+  /// - Throws: `MEM-001`.
+  func makeFlat() throws(Fault) -> Tensor {
+    let extra = try Tensor([layout.count], gradientType, on: engine)
+    clearGaps(of: extra)
+    return extra
+  }
+
+  /// Padding is summed and added like gradients: it must be zero, not what memory held before.
+  private func clearGaps(of tensor: Tensor) {
+    for gap in layout.gaps { tensor.elements(gap).clear() }
+  }
+
+  /// Lets layers write into `tensor`; `written` says which parameters have a gradient there.
+  func attach(_ tensor: Tensor, written: [Bool]) {
+    for (i, item) in parameters.enumerated() {
+      let parameter = item.parameter
+      parameter.gradient = tensor.elements(layout.slots[i].range).reshaped(parameter.shape)
+      parameter.hasGradient = written[i]
+    }
+  }
+
+  /// Which parameters got a gradient since `attach`.
+  var written: [Bool] { parameters.map { $0.parameter.hasGradient } }
+
+  /// Sets the gradients of parameters that no layer has touched to zero.
+  func clearUnwritten(_ tensor: Tensor, written: [Bool]) {
+    for (i, isWritten) in written.enumerated() where !isWritten {
+      tensor.elements(layout.slots[i].range).clear()
+    }
+  }
+
+  /// The parts of the buffer that this rank owns after the reduction.
+  var ownRanges: [Range<Int>] {
+    layout.buckets.indices.map { layout.shard(of: $0, rank: group.rank) }
+  }
+}
+
+extension Tensor {
+  /// Elements `range` of a flat tensor, without a copy.
+  func elements(_ range: Range<Int>) -> Tensor {
+    Tensor(
+      [range.count], dtype, storage: storage, offset: offset + range.lowerBound * dtype.size)
+  }
+}

@@ -1,0 +1,175 @@
+import Parallel
+import Support
+import Tensor
+
+/// The groups an optimizer talks to.
+public struct OptimizerGroups: Sendable {
+  /// Ranks that hold the same dense weights and other rows of the global batch.
+  public var dataParallel: any Communicator
+  /// Ranks that hold the same experts.
+  public var expertDataParallel: any Communicator
+  /// All ranks of the job.
+  public var world: any Communicator
+
+  public init(
+    dataParallel: any Communicator, expertDataParallel: any Communicator,
+    world: any Communicator
+  ) {
+    self.dataParallel = dataParallel
+    self.expertDataParallel = expertDataParallel
+    self.world = world
+  }
+}
+
+/// Gradient buffers, sharded states and the update of all trainable weights of a rank.
+///
+///     beginStep(microBatches: M)
+///     M times: beginMicroBatch(m), forward and backward, endMicroBatch(m)
+///     step(input)   reduce → norm and verdict → clip and update the shard → gather weights
+///
+/// The result is the same, bit for bit, with and without sharding, at every clipping, offload and
+/// thread count, and with `canonicalChunks` at every data-parallel size that divides them.
+/// - Source: ZeRO stage 1 (Rajbhandari et al. 2020).
+public final class DistributedOptimizer {
+  public let options: OptimizerOptions
+  public let parameters: [OptimizedParameter]
+  public let engine: Engine
+  /// Updates so far; t of the bias correction.
+  public internal(set) var stepCount = 0
+  let groups: OptimizerGroups
+  let buffers: [GradientBuffer]
+  let accumulator: GradientAccumulator
+  /// By weight type.
+  let parts: [StatePart]
+  let scratch: ExchangeScratch
+  var hasMasters = false
+  private var isReduced = false
+
+  /// - Parameter parameters: trainable ones, in registration order, no name twice.
+  /// - Throws: `OPTIM-102`, `OPTIM-103`, `OPTIM-301`, `OPTIM-302`, `MEM-001`.
+  public init(
+    _ parameters: [OptimizedParameter], groups: OptimizerGroups, options: OptimizerOptions,
+    engine: Engine
+  ) throws(Fault) {
+    try options.validate()
+    guard Set(parameters.map(\.parameter.name)).count == parameters.count else {
+      throw Fault(.internalError, "two parameters of the optimizer have the same name")
+    }
+    self.options = options
+    self.parameters = parameters
+    self.groups = groups
+    self.engine = engine
+    let tree = try ChunkTree(
+      chunks: options.canonicalChunks, dataParallel: groups.dataParallel.size)
+    buffers = try DistributedOptimizer.makeBuffers(parameters, groups, options, engine)
+    accumulator = GradientAccumulator(buffers, tree: tree)
+    scratch = ExchangeScratch(engine: engine)
+    parts = try DistributedOptimizer.makeParts(buffers, groups, options, engine)
+  }
+
+  private static func makeBuffers(
+    _ parameters: [OptimizedParameter], _ groups: OptimizerGroups, _ options: OptimizerOptions,
+    _ engine: Engine
+  ) throws(Fault) -> [GradientBuffer] {
+    var buffers: [GradientBuffer] = []
+    for isExpert in [false, true] {
+      for type in [DType.bfloat16, .float32] {
+        let indices = parameters.indices.filter {
+          parameters[$0].parameter.role.isExpert == isExpert
+            && parameters[$0].parameter.dtype == type
+        }
+        guard !indices.isEmpty else { continue }
+        let members = indices.map { parameters[$0] }
+        let group = isExpert ? groups.expertDataParallel : groups.dataParallel
+        buffers.append(
+          try GradientBuffer(
+            members, indices: indices, group: group,
+            layout: BufferLayout(
+              counts: members.map(\.parameter.count), groupSize: group.size,
+              isSharded: options.isDistributed, bucketSize: options.bucketSize),
+            gradientType: options.mainGradientType, engine: engine))
+      }
+    }
+    let held = buffers.reduce(0) { $0 + $1.parameters.count }
+    guard held == parameters.count else {
+      let odd = parameters.first {
+        $0.parameter.dtype != .float32 && $0.parameter.dtype != .bfloat16
+      }
+      _ = try options.format(weights: odd?.parameter.dtype ?? .float16)
+      return buffers
+    }
+    return buffers
+  }
+
+  /// One part per weight type: formats differ between them.
+  private static func makeParts(
+    _ buffers: [GradientBuffer], _ groups: OptimizerGroups, _ options: OptimizerOptions,
+    _ engine: Engine
+  ) throws(Fault) -> [StatePart] {
+    var parts: [StatePart] = []
+    let segments = StateSegment.segments(of: buffers)
+    for type in [DType.bfloat16, .float32] {
+      let own = segments.filter { buffers[$0.buffer].weightType == type }
+      guard !own.isEmpty else { continue }
+      let format = try options.format(weights: type)
+      parts.append(
+        StatePart(
+          store: try StateStore(
+            own, format: format, offload: options.offload, rank: groups.world.rank,
+            engine: engine),
+          update: try StateUpdate(format: format, engine: engine)))
+    }
+    return parts
+  }
+
+  /// What a checkpoint calls `param_groups`.
+  public var parameterGroups: [ParameterGroup] { ParameterGroup.groups(of: parameters) }
+
+  /// Memory and far bytes of this rank.
+  public var bytes: OptimizerBytes {
+    let flat = buffers.reduce(0) { $0 + $1.flat.byteCount }
+    return OptimizerBytes(
+      gradients: flat * (1 + accumulator.extraSets),
+      near: parts.reduce(0) { $0 + $1.store.nearBytes + $1.update.nearBytes },
+      far: parts.reduce(0) { $0 + $1.store.farBytes })
+  }
+
+  /// Starts a step of `microBatches` micro-batches of this rank.
+  public func beginStep(microBatches: Int) {
+    isReduced = false
+    accumulator.begin(microBatches: microBatches)
+  }
+
+  /// Before the backward pass of micro-batch `m`, which is number m·dp + rank of the global batch.
+  /// - Throws: `INT-001` if micro-batches come in another order; `MEM-001`.
+  public func beginMicroBatch(_ m: Int) throws(Fault) { try accumulator.beginMicroBatch(m) }
+
+  /// After the backward pass of micro-batch `m`.
+  public func endMicroBatch(_ m: Int) { accumulator.endMicroBatch(m) }
+
+  /// Sums the gradients over the data-parallel ranks; `step` does it if it was not done.
+  /// - Communication: every gradient over its group.
+  /// - Throws: `INT-001` unless all micro-batches are done; `COMM-…`, `MEM-001`.
+  public func reduceGradients() throws(Fault) {
+    guard accumulator.isComplete else {
+      throw Fault(
+        .internalError, "gradients are reduced before the last micro-batch",
+        at: .operation("optimizer"))
+    }
+    guard !isReduced else { return }
+    for buffer in buffers { try buffer.reduce(scratch) }
+    isReduced = true
+  }
+
+  /// The reduced gradients were used up.
+  func endStep() {
+    accumulator.finish()
+    isReduced = false
+  }
+}
+
+/// States of all weights of one type.
+struct StatePart {
+  let store: StateStore
+  let update: StateUpdate
+}

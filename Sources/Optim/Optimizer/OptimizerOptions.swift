@@ -1,0 +1,151 @@
+import Support
+import Tensor
+
+/// What the flags say about the optimizer.
+public struct OptimizerOptions: Sendable {
+  public var rule = UpdateRule.adamW()
+  /// ZeRO-1: each data-parallel rank owns a shard of the states (`use_distributed_optimizer`).
+  public var isDistributed = true
+  /// States in the types below; bf16 weights keep their master as a 16-bit remainder.
+  public var isPrecisionAware = false
+  /// fp32 or fp16 (`main_params_dtype`).
+  public var mainParameterType = DType.float32
+  /// fp32 or bf16 (`main_grads_dtype`).
+  public var mainGradientType = DType.float32
+  public var firstMomentType = StateType.float32
+  public var secondMomentType = StateType.float32
+  /// N of `canonical_batch_chunks`; 1 gives no promise over data-parallel sizes.
+  public var canonicalChunks = 1
+  /// Elements after which a bucket is closed; nil makes one bucket per buffer.
+  public var bucketSize: Int?
+  public var offload: OffloadOptions?
+  public init() {}
+
+  /// Refuses options that exclude each other, in the reference's order.
+  /// - Throws: `OPTIM-102` naming the flag.
+  public func validate() throws(Fault) {
+    func refuse(_ flag: String, _ message: String, _ fix: String) -> Fault {
+      Fault(.optimizerRefused, message, at: .flag(flag), fix: fix)
+    }
+    var isAdam = false
+    if case .adamW = rule { isAdam = true }
+    if isPrecisionAware, !isAdam || !isDistributed {
+      throw refuse(
+        "use_precision_aware_optimizer", "it needs the distributed optimizer and adam",
+        "add optimizer adam and use_distributed_optimizer true")
+    }
+    if offload != nil, !isPrecisionAware {
+      throw refuse(
+        "optimizer_cpu_offload", "it needs the precision-aware optimizer",
+        "add use_precision_aware_optimizer true")
+    }
+    if !isPrecisionAware {
+      let types: [(String, Bool)] = [
+        ("main_params_dtype", mainParameterType == .float32),
+        ("main_grads_dtype", mainGradientType == .float32),
+        ("exp_avg_dtype", firstMomentType == .float32),
+        ("exp_avg_sq_dtype", secondMomentType == .float32),
+      ]
+      for (flag, isPlain) in types where !isPlain {
+        throw refuse(
+          flag, "types other than fp32 need the precision-aware optimizer",
+          "add use_precision_aware_optimizer true")
+      }
+    }
+    guard mainParameterType == .float32 || mainParameterType == .float16 else {
+      throw refuse("main_params_dtype", "\(mainParameterType.rawValue) is no type for it", "fp32 or fp16")
+    }
+    guard mainGradientType == .float32 || mainGradientType == .bfloat16 else {
+      throw refuse("main_grads_dtype", "\(mainGradientType.rawValue) is no type for it", "fp32 or bf16")
+    }
+    if let fraction = offload?.fraction, !(fraction >= 0 && fraction <= 1) {
+      throw refuse("optimizer_offload_fraction", "\(fraction) is no part", "give 0 to 1")
+    }
+    try validateRule()
+  }
+
+  private func validateRule() throws(Fault) {
+    func check(_ flag: String, _ value: Double, _ accepted: Bool, _ expected: String) throws(Fault) {
+      guard accepted else {
+        throw Fault(
+          .optimizerRefused, "\(value) is out of range", at: .flag(flag), expected: expected)
+      }
+    }
+    switch rule {
+    case .adamW(let beta1, let beta2, let epsilon):
+      try check("adam_beta1", beta1, beta1 >= 0 && beta1 < 1, "0 to below 1")
+      try check("adam_beta2", beta2, beta2 >= 0 && beta2 < 1, "0 to below 1")
+      try check("adam_eps", epsilon, epsilon >= 0 && epsilon.isFinite, "0 or above")
+    case .sgd(let momentum):
+      try check("sgd_momentum", momentum, momentum >= 0 && momentum < 1, "0 to below 1")
+    }
+  }
+
+  /// How the states of weights of `type` are stored.
+  /// - Throws: `OPTIM-102` for weights that are neither fp32 nor bf16.
+  public func format(weights type: DType) throws(Fault) -> StateFormat {
+    guard type == .float32 || type == .bfloat16 else {
+      throw Fault(
+        .optimizerRefused, "weights of type \(type.rawValue) cannot be trained",
+        at: .flag("torch_dtype"), expected: "bfloat16 or float32")
+    }
+    let master: MasterType
+    if mainParameterType == .float16 {
+      master = .float16
+    } else if type == .float32 {
+      master = .weight
+    } else {
+      master = isPrecisionAware ? .remainder : .float32
+    }
+    if case .sgd = rule { return StateFormat(master: master, first: .float32, second: nil) }
+    return StateFormat(master: master, first: firstMomentType, second: secondMomentType)
+  }
+}
+
+/// What one step is made with.
+public struct StepInput: Sendable {
+  /// From 1; for messages.
+  public var iteration: Int
+  /// Of the schedule, before the groups' factors.
+  public var learningRate: Double
+  public var weightDecay: Double
+  /// Largest global norm; 0 clips nothing.
+  public var clip: Double
+  /// Multiplies every reduced gradient first: 1/N, or one over the loss scale.
+  public var gradientScale: Double
+  public var policy: StepPolicy
+
+  public init(
+    iteration: Int, learningRate: Double, weightDecay: Double = 0, clip: Double = 0,
+    gradientScale: Double = 1, policy: StepPolicy = .stop
+  ) {
+    self.iteration = iteration
+    self.learningRate = learningRate
+    self.weightDecay = weightDecay
+    self.clip = clip
+    self.gradientScale = gradientScale
+    self.policy = policy
+  }
+}
+
+/// What one step did; the same on all ranks.
+public struct StepResult: Sendable, Equatable {
+  /// Global norm of the scaled gradients before clipping; NaN or infinite if a gradient is.
+  public let gradientNorm: Double
+  /// What clipping multiplied gradients by, 1 if it did nothing.
+  public let clipFactor: Double
+  /// Nothing was changed: a gradient overflowed.
+  public let isSkipped: Bool
+  /// Updates so far, this one included unless skipped.
+  public let step: Int
+}
+
+/// Bytes of one rank's optimizer, for the report and the planner.
+public struct OptimizerBytes: Sendable, Equatable {
+  /// Flat gradients, buffers of canonical chunks included.
+  public var gradients = 0
+  /// States and scratch in near memory.
+  public var near = 0
+  /// States in the far tier.
+  public var far = 0
+}

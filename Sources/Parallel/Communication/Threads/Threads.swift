@@ -1,0 +1,56 @@
+import Support
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// Plain threads that are joined: ranks block in collectives, which no task pool may do.
+enum Threads {
+  private final class Job: Sendable {
+    let index: Int
+    let body: @Sendable (Int) -> Void
+
+    init(index: Int, body: @escaping @Sendable (Int) -> Void) {
+      self.index = index
+      self.body = body
+    }
+  }
+
+  /// Runs `body(0)` … `body(count-1)` at the same time and returns when all have ended.
+  ///
+  /// `abandon` is told of each thread that could not be started, before the others are joined.
+  static func run(
+    count: Int, stackBytes: Int, abandon: (Int) -> Void,
+    _ body: @escaping @Sendable (Int) -> Void
+  ) throws(Fault) {
+    var attributes = pthread_attr_t()
+    pthread_attr_init(&attributes)
+    defer { pthread_attr_destroy(&attributes) }
+    pthread_attr_setstacksize(&attributes, stackBytes)
+    var threads: [pthread_t] = []
+    for index in 0..<count {
+      let job = Unmanaged.passRetained(Job(index: index, body: body))
+      var thread = pthread_t()
+      let error = pthread_create(
+        &thread, &attributes,
+        { argument in
+          guard let argument else { return nil }
+          let job = Unmanaged<Job>.fromOpaque(argument).takeRetainedValue()
+          job.body(job.index)
+          return nil
+        }, job.toOpaque())
+      guard error == 0 else {
+        job.release()
+        for missing in index..<count { abandon(missing) }
+        for thread in threads { pthread_join(thread, nil) }
+        throw Fault(
+          .communication, "thread \(index) of \(count) could not be started",
+          found: String(cString: strerror(error)), fix: "use fewer ranks")
+      }
+      threads.append(thread)
+    }
+    for thread in threads { pthread_join(thread, nil) }
+  }
+}

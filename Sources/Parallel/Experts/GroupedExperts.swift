@@ -1,0 +1,164 @@
+import Support
+import Tensor
+
+// R rows of this rank's experts   h hidden   f/etp feed-forward size
+
+/// The experts of this rank, all products of one kind as one list of tiles.
+///
+///     y = w₂ · (gate · silu(a) · b),   [a; b] = w₁ · x
+///
+/// - Parameters of the call:
+///   - x: `[buffer rows, h]` as dispatched; `gates` `[R]` fp32 in the order of the experts.
+/// - Returns: `[buffer rows, h]`, fp32 summands when experts are split over etp, else rounded.
+/// - Throws: `SHAPE-101`.
+/// - Communication: none.
+/// - Source: Shazeer 2020; Gale et al. 2022 (no padding between experts).
+public struct GroupedExperts: Sendable {
+  public let input: [Parameter]  // e/ep of [2·f/etp, h], gate and up in `parts` runs
+  public let output: [Parameter]  // e/ep of [h, f/etp]
+  public let parts: Int
+  /// The activation is made again in the backward pass (`moe_act`).
+  public var recomputesActivation = false
+
+  public init(input: [Parameter], output: [Parameter], parts: Int) {
+    self.input = input
+    self.output = output
+    self.parts = parts
+  }
+
+  var trains: Bool { input.contains(where: \.isTrainable) || output.contains(where: \.isTrainable) }
+
+  public func callAsFunction(
+    _ x: Value, gates: Value, routing: Routing, context: Context
+  ) throws(Fault) -> Value {
+    let isSplit = context.groups.etp.size > 1
+    let fused = try products(x.tensor, routing)
+    let activation = try swiGLUForward(fused, scale: gates.tensor, parts: parts)
+    let ordered = try Tensor(
+      [routing.computedRows, x.tensor.rowSize], isSplit ? .float32 : x.dtype, on: fused.engine)
+    let chunks = parts
+    fused.engine.multiply(
+      each(routing) { e, rows in
+        Product(
+          .forward, activation.rowRange(rows), output[e].tensor, into: ordered.rowRange(rows),
+          chunks: chunks)
+      })
+    let y = try unordered(ordered, routing, rows: x.tensor.rows)
+    let saved: SavedTensor =
+      recomputesActivation
+      ? .rebuilt(SwiGLURecipe(x: fused, scale: gates.tensor, parts: parts)) : .kept(activation)
+    return context.tape.record(
+      y, x.placement, from: [x, gates], trains: trains,
+      ExpertProducts(
+        experts: self, x: x.tensor, gates: gates.tensor, fused: fused, activation: saved,
+        routing: routing, isSplit: isSplit))
+  }
+
+  /// `[R, 2·f/etp]`, rows gathered while they are packed.
+  private func products(_ x: Tensor, _ routing: Routing) throws(Fault) -> Tensor {
+    let fused = try Tensor([routing.computedRows, input[0].shape[0]], x.dtype, on: x.engine)
+    routing.expertRows.withUnsafeBufferPointer { index in
+      x.engine.multiply(
+        each(routing) { e, rows in
+          var product = Product(.forward, x, input[e].tensor, into: fused.rowRange(rows))
+          product.rows = index.baseAddress! + rows.lowerBound
+          product.rowCount = rows.count
+          return product
+        })
+    }
+    return fused
+  }
+
+  /// One product per expert that has rows.
+  func each(_ routing: Routing, _ product: (Int, Range<Int>) -> Product) -> [Product] {
+    input.indices.compactMap { e in
+      let rows = routing.expertOffsets[e]..<routing.expertOffsets[e + 1]
+      return rows.isEmpty ? nil : product(e, rows)
+    }
+  }
+
+  /// From the order of the experts back to the order of the buffer; places without a row are zero.
+  func unordered(_ ordered: Tensor, _ routing: Routing, rows: Int) throws(Fault) -> Tensor {
+    var inverse = [Int32](repeating: -1, count: rows)
+    for (i, row) in routing.expertRows.enumerated() { inverse[Int(row)] = Int32(i) }
+    let out = try Tensor([rows, ordered.rowSize], ordered.dtype, on: ordered.engine)
+    inverse.withUnsafeBufferPointer {
+      if let p = $0.baseAddress { ordered.engine.gatherRows(ordered, p, into: out) }
+    }
+    return out
+  }
+}
+
+struct ExpertProducts: Operation {
+  static let name: StaticString = "experts"
+  let experts: GroupedExperts
+  let x: Tensor  // [buffer rows, h]
+  let gates: Tensor  // [R]
+  let fused: Tensor  // [R, 2·f/etp]
+  let activation: SavedTensor  // [R, f/etp]
+  let routing: Routing
+  let isSplit: Bool
+
+  var savedBytes: Int { x.byteCount + fused.byteCount + activation.savedBytes }
+
+  func backward(_ dy: Tensor, wanting: Set<Int>) throws(Fault) -> [Tensor?] {
+    let engine = x.engine
+    let dy = try ordered(try dy.converted(to: x.dtype))
+    let dActivation = try Tensor([dy.rows, fused.rowSize / 2], x.dtype, on: engine)
+    engine.multiply(
+      experts.each(routing) { e, rows in
+        Product(
+          .inputGradient, dy.rowRange(rows), experts.output[e].tensor,
+          into: dActivation.rowRange(rows))
+      })
+    try addWeightGradients(experts.output, dy, try activation.tensor(), rows: nil)
+    let swiglu = SwiGLU(x: fused, scale: gates, parts: experts.parts)
+    let gradients = try swiglu.backward(dActivation, wanting: [0, 1])
+    guard let dFused = gradients[0], let dGates = gradients[1] else { return [nil, nil] }
+    try addWeightGradients(experts.input, dFused, x, rows: routing.expertRows)
+    guard wanting.contains(0) else { return [nil, dGates] }
+    let dx = try Tensor([dy.rows, x.rowSize], isSplit ? .float32 : x.dtype, on: engine)
+    engine.multiply(
+      experts.each(routing) { e, rows in
+        Product(
+          .inputGradient, dFused.rowRange(rows), experts.input[e].tensor,
+          into: dx.rowRange(rows), chunks: experts.parts)
+      })
+    return [try experts.unordered(dx, routing, rows: x.rows), dGates]
+  }
+
+  private func ordered(_ buffer: Tensor) throws(Fault) -> Tensor {
+    let out = try Tensor([routing.computedRows, buffer.rowSize], buffer.dtype, on: buffer.engine)
+    routing.expertRows.withUnsafeBufferPointer {
+      if let p = $0.baseAddress { buffer.engine.gatherRows(buffer, p, into: out) }
+    }
+    return out
+  }
+
+  /// Experts without rows get a zero gradient: they take part in the step like the others.
+  private func addWeightGradients(
+    _ weights: [Parameter], _ dy: Tensor, _ x: Tensor, rows index: [Int32]?
+  ) throws(Fault) {
+    var slots: [Int: (tensor: Tensor, adds: Bool)] = [:]
+    for e in weights.indices {
+      slots[e] = try weights[e].gradientSlot()
+      let isEmpty = routing.expertOffsets[e] == routing.expertOffsets[e + 1]
+      if let slot = slots[e], isEmpty, !slot.adds { slot.tensor.clear() }
+    }
+    guard !slots.isEmpty else { return }
+    func list(_ base: UnsafePointer<Int32>?) -> [Product] {
+      experts.each(routing) { e, rows in
+        let own = base == nil ? x.rowRange(rows) : x
+        var product = Product(
+          .weightGradient, dy.rowRange(rows), own, into: slots[e]!.tensor, adds: slots[e]!.adds)
+        product.rows = base.map { $0 + rows.lowerBound }
+        return product
+      }
+    }
+    if let index {
+      index.withUnsafeBufferPointer { dy.engine.multiply(list($0.baseAddress)) }
+    } else {
+      dy.engine.multiply(list(nil))
+    }
+  }
+}

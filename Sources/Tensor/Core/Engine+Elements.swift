@@ -1,0 +1,62 @@
+import CKernels
+
+extension Engine {
+  /// `out = a + b`, rounded to the type of `out`; `out` may be one of them.
+  public func add(_ a: Tensor, _ b: Tensor, into out: Tensor) {
+    precondition(a.count == b.count && a.count == out.count)
+    guard let handle else { return }
+    ck_add(
+      handle, a.count, a.dtype.kernelType, a.address, b.dtype.kernelType, b.address,
+      out.dtype.kernelType, out.address)
+  }
+
+  public func convert(_ x: Tensor, into y: Tensor) {
+    precondition(x.count == y.count)
+    guard let handle else { return }
+    ck_convert(handle, x.count, x.dtype.kernelType, x.address, y.dtype.kernelType, y.address)
+  }
+
+  /// `y += x`, fp32.
+  public func accumulate(_ x: UnsafePointer<Float>, into y: UnsafeMutablePointer<Float>, count: Int)
+  {
+    guard let handle else { return }
+    ck_accumulate(handle, count, x, y)
+  }
+
+  public func scale(_ x: Tensor, by factor: Float) {
+    guard let handle else { return }
+    precondition(x.dtype == .float32)
+    ck_scale(handle, x.count, factor, x.pointer(as: Float.self))
+  }
+
+  /// `out[i] = x[rows[i]]`; negative rows give zeros.
+  public func gatherRows(_ x: Tensor, _ rows: UnsafePointer<Int32>, into out: Tensor) {
+    guard let handle else { return }
+    ck_gather_rows(
+      handle, x.dtype.kernelType, out.rows, out.rowSize, rows, x.address, out.address)
+  }
+
+  /// `out[i] = Σ_j weight[i,j] · x[slot[i,j]]` over `k` slots; negative slots are skipped.
+  public func combineRows(
+    _ x: Tensor, k: Int, _ slots: UnsafePointer<Int32>, weights: UnsafePointer<Float>? = nil,
+    into out: Tensor
+  ) {
+    guard let handle else { return }
+    ck_combine_rows(
+      handle, x.dtype.kernelType, out.rows, out.rowSize, Int32(k), slots, weights, x.address,
+      out.address)
+  }
+
+  /// Softmax of each fp32 row, in place.
+  public func softmaxRows(_ x: Tensor, logSumExp: UnsafeMutablePointer<Float>? = nil) {
+    guard let handle else { return }
+    let p = x.pointer(as: Float.self)
+    ck_softmax_rows(handle, x.rows, x.rowSize, p, p, logSumExp)
+  }
+
+  /// Largest magnitude; NaN if any element is NaN.
+  public func absMax(_ x: Tensor) -> Float {
+    guard let handle else { return 0 }
+    return ck_absmax(handle, x.count, x.dtype.kernelType, x.address)
+  }
+}
