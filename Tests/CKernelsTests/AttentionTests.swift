@@ -157,7 +157,9 @@ struct Attention {
 
   @Test("documents longer than a span of keys keep fp64 accuracy and thread-free bits")
   func spans() {
-    let engines = Engine.all(threads: [1, 3]).filter { $0.level == CK_AVX512 || $0.level == CK_AVX2 }
+    let engines = Engine.all(threads: [1, 3]).filter {
+      $0.level == CK_AVX512 || $0.level == CK_AVX2
+    }
     guard let first = engines.first else { return }
     let a = Attention(seed: 5, type: CK_F32, lengths: [2100])
     let one = a.run(first)

@@ -186,7 +186,8 @@ struct Product {
           }
           while partial.count > 1 {
             for i in 0..<partial.count / 2 {
-              ck_accumulate(engine.handle, p.c.count, partial[2 * i + 1].floats, partial[2 * i].floats)
+              ck_accumulate(
+                engine.handle, p.c.count, partial[2 * i + 1].floats, partial[2 * i].floats)
             }
             partial = stride(from: 0, to: partial.count, by: 2).map { partial[$0] }
           }
