@@ -18,10 +18,8 @@ extension DistributedOptimizer {
           start: part.update.scratch(0), count: visit.range.count)
         try body(visit.range.shifted(by: store.segments[segment].range.lowerBound), values)
         if visit.phase == .measure {
-          self.engine.kernel {
-            largest = StateMagnitudes.larger(
-              largest, ck_absmax($0, visit.range.count, CK_F32, values.baseAddress))
-          }
+          largest = StateMagnitudes.larger(
+            largest, part.update.codec.largest(part.update.scratch(0), visit.range.count))
           return
         }
         let scale = top.map { ScaledCodec.scale(largest: largest, top: $0) } ?? 0
@@ -54,11 +52,9 @@ extension DistributedOptimizer {
       case .float16:
         codec.load(states.master, n, as: .float16, scale: scales.master, into: target)
       case .remainder:
-        engine.kernel {
-          ck_join_master(
-            $0, n, weights.pointer(as: UInt16.self),
-            states.master.assumingMemoryBound(to: Int16.self), target)
-        }
+        codec.join(
+          weights.pointer(as: UInt16.self), states.master.assumingMemoryBound(to: Int16.self), n,
+          into: target)
       }
     }
   }
@@ -81,11 +77,9 @@ extension DistributedOptimizer {
     case .master:
       let weights = weight(part.store.segments[visit.segment], visit.range)
       if format.master == .remainder {
-        return engine.kernel {
-          ck_split_master(
-            $0, n, source, weights.pointer(as: UInt16.self),
-            states.master.assumingMemoryBound(to: Int16.self))
-        }
+        return codec.split(
+          source, n, weight: weights.pointer(as: UInt16.self),
+          remainder: states.master.assumingMemoryBound(to: Int16.self))
       }
       let isHalf = format.master == .float16
       if format.master != .weight {

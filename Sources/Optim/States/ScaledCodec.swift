@@ -51,4 +51,27 @@ struct ScaledCodec {
       }
     }
   }
+
+  /// Cuts fp32 words into bf16 weights and 16-bit remainders.
+  func split(
+    _ master: UnsafePointer<Float>, _ count: Int, weight: UnsafeMutablePointer<UInt16>,
+    remainder: UnsafeMutablePointer<Int16>
+  ) {
+    engine.kernel { ck_split_master($0, count, master, weight, remainder) }
+  }
+
+  /// Puts fp32 words together again, bit for bit.
+  func join(
+    _ weight: UnsafePointer<UInt16>, _ remainder: UnsafePointer<Int16>, _ count: Int,
+    into master: UnsafeMutablePointer<Float>
+  ) {
+    engine.kernel { ck_join_master($0, count, weight, remainder, master) }
+  }
+
+  /// Largest magnitude; NaN if one is.
+  func largest(_ values: UnsafePointer<Float>, _ count: Int) -> Float {
+    var result: Float = 0
+    engine.kernel { result = ck_absmax($0, count, CK_F32, values) }
+    return result
+  }
 }

@@ -117,9 +117,9 @@ final class StateUpdate {
     loadSecond(&args, block, scales)
     engine.kernel { ck_adamw($0, &args) }
     var result = StateMagnitudes()
-    if format.master == .float16 { result.master = largest(0, n) }
-    if format.first.top != nil { result.first = largest(1, n) }
-    if format.second?.top != nil { result.second = largest(2, n) }
+    if format.master == .float16 { result.master = codec.largest(scratch(0), n) }
+    if format.first.top != nil { result.first = codec.largest(scratch(1), n) }
+    if format.second?.top != nil { result.second = codec.largest(scratch(2), n) }
     return result
   }
 
@@ -160,12 +160,6 @@ final class StateUpdate {
       into: scratch(2))
     args.v = UnsafeMutableRawPointer(scratch(2))
     args.v_type = CK_F32
-  }
-
-  private func largest(_ index: Int, _ n: Int) -> Float {
-    var result: Float = 0
-    engine.kernel { result = ck_absmax($0, n, CK_F32, scratch(index)) }
-    return result
   }
 
   private func setMaster(_ args: inout ck_adamw_args, _ block: UpdateBlock) {
