@@ -39,7 +39,9 @@ struct StoredTensors {
   }
 
   private func elements<T>(_ name: String, _ type: T.Type) throws -> [T] {
-    let offsets = try #require(header[name]?["data_offsets"]?.array?.compactMap(\.int))
+    let places = header[name]?["data_offsets"]?.array ?? []
+    let offsets = places.compactMap(\.int)
+    try #require(offsets.count == 2, "no tensor \(name)")
     return Array(bytes[start + offsets[0]..<start + offsets[1]]).withUnsafeBytes { raw in
       (0..<raw.count / MemoryLayout<T>.size).map { i in
         raw.loadUnaligned(fromByteOffset: i * MemoryLayout<T>.size, as: T.self)
