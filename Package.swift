@@ -48,7 +48,7 @@ func tests(
     exclude: fixtures ? ["Fixtures"] : [], swiftSettings: swift6)
 }
 
-func program(_ name: String, _ dependencies: [Target.Dependency] = ["Launcher"]) -> Target {
+func program(_ name: String, _ dependencies: [Target.Dependency] = ["Launcher", "Support"]) -> Target {
   .executableTarget(name: name, dependencies: dependencies, swiftSettings: swift6)
 }
 
@@ -96,6 +96,10 @@ let package = Package(
     program("megatron-sft"), program("megatron-pt"), program("megatron-export"),
     program("megatron-infer"), program("megatron-parity"), program("megatron-bench"),
     program("megatron"),
+    // Makes the tiny models of the recipes.
+    .executableTarget(
+      name: "tiny-model", dependencies: ["Launcher", "Support"], path: "tools/tiny-model",
+      swiftSettings: swift6),
     // Multi-process test cases: `mpirun -n N rank-tests --case NAME`.
     program("rank-tests", ["Support", "Tensor", "Parallel"]),
 
@@ -103,9 +107,9 @@ let package = Package(
     tests("Support", []),
     tests("CKernels", []),
     tests("Tensor", ["Support"]),
-    tests("Parallel", ["Support", "Tensor", "rank-tests"]),
+    tests("Parallel", ["Support", "Tensor", "rank-tests"], fixtures: true),
     tests("Model", ["Support", "Tensor", "Parallel"]),
-    tests("Optim", ["Support", "Tensor", "Parallel"]),
+    tests("Optim", ["Support", "Tensor", "Parallel"], fixtures: true),
     tests("Data", of: "DataPipeline", ["Support"], fixtures: true),
     tests("Checkpoint", ["Support", "Tensor"], fixtures: true),
     tests("Launcher", ["Support"], fixtures: true),

@@ -10,33 +10,60 @@
 
 #define BLOCK 1024
 
-#if defined(__x86_64__) && defined(__GLIBC__)
-#define CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define CLONES
-#endif
-
 // Unaligned vectors; all loads of an iteration come before its store, so `out` may be a source.
 typedef float lanes __attribute__((vector_size(64), aligned(4)));
 #define LANES 16
 #define AT(p, i) (*(const lanes *)((p) + (i)))
 #define PUT(p, i) (*(lanes *)((p) + (i)))
 
-CLONES static void add2(float *out, const float *a, const float *b, size_t count) {
-  size_t i = 0;
-  for (; i + LANES <= count; i += LANES) PUT(out, i) = AT(a, i) + AT(b, i);
-  for (; i < count; i++) out[i] = a[i] + b[i];
+// The same loops for several instruction sets. `pair` is a + b, `quad` is (a + b) + (c + d).
+typedef struct {
+  void (*pair)(float *out, const float *a, const float *b, size_t count);
+  void (*quad)(
+      float *out, const float *a, const float *b, const float *c, const float *d, size_t count);
+} adders;
+
+#define ADDERS(name, attributes)                                                                  \
+  attributes static void name##_pair(                                                             \
+      float *out, const float *a, const float *b, size_t count) {                                 \
+    size_t i = 0;                                                                                 \
+    for (; i + LANES <= count; i += LANES) PUT(out, i) = AT(a, i) + AT(b, i);                     \
+    for (; i < count; i++) out[i] = a[i] + b[i];                                                  \
+  }                                                                                               \
+  attributes static void name##_quad(                                                             \
+      float *out, const float *a, const float *b, const float *c, const float *d,                 \
+      size_t count) {                                                                             \
+    size_t i = 0;                                                                                 \
+    for (; i + LANES <= count; i += LANES) {                                                      \
+      PUT(out, i) = (AT(a, i) + AT(b, i)) + (AT(c, i) + AT(d, i));                                \
+    }                                                                                             \
+    for (; i < count; i++) out[i] = (a[i] + b[i]) + (c[i] + d[i]);                                \
+  }                                                                                               \
+  static const adders name = {name##_pair, name##_quad};
+
+ADDERS(plain_adders, )
+#if defined(__x86_64__)
+ADDERS(avx2_adders, __attribute__((target("avx2"))))
+ADDERS(avx512_adders, __attribute__((target("avx512f"))))
+#endif
+
+// Asked per call and not once: it is a few loads, and there is no state to keep. No ifunc
+// (target_clones): its resolvers run before a sanitizer is ready and crash such builds.
+static const adders *best_adders(void) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f")) return &avx512_adders;
+  if (__builtin_cpu_supports("avx2")) return &avx2_adders;
+#endif
+  return &plain_adders;
 }
 
-// (a + b) + (c + d)
-CLONES static void add4(
-    float *out, const float *a, const float *b, const float *c, const float *d, size_t count) {
-  size_t i = 0;
-  for (; i + LANES <= count; i += LANES) {
-    PUT(out, i) = (AT(a, i) + AT(b, i)) + (AT(c, i) + AT(d, i));
-  }
-  for (; i < count; i++) out[i] = (a[i] + b[i]) + (c[i] + d[i]);
-}
+// What stays the same over the whole tree.
+typedef struct {
+  const float *const *sources;
+  const adders *add;
+  int distant;
+} forest;
 
 // A subtree: `n` sources from `first` on, every `stride`-th.
 typedef struct {
@@ -63,17 +90,16 @@ static void halves(subtree t, int distant, subtree *left, subtree *right) {
 }
 
 // Two or four leaves in one pass; `out` may be one of them.
-static int sum_leaves(
-    const float *const *s, subtree t, int distant, size_t at, size_t count, float *out) {
-  const float *const *leaf = s + t.first;
+static int sum_leaves(const forest *f, subtree t, size_t at, size_t count, float *out) {
+  const float *const *leaf = f->sources + t.first;
   const int d = t.stride;
   if (t.n == 2) {
-    add2(out, leaf[0] + at, leaf[d] + at, count);
+    f->add->pair(out, leaf[0] + at, leaf[d] + at, count);
     return 1;
   }
   if (t.n == 4) {
-    const int near = distant ? 2 : 1, far = distant ? 1 : 2;
-    add4(
+    const int near = f->distant ? 2 : 1, far = f->distant ? 1 : 2;
+    f->add->quad(
         out, leaf[0] + at, leaf[near * d] + at, leaf[far * d] + at, leaf[3 * d] + at, count);
     return 1;
   }
@@ -81,36 +107,36 @@ static int sum_leaves(
 }
 
 // `out` is no source here.
-static void sum_block(
-    const float *const *s, subtree t, int distant, size_t at, size_t count, float *out) {
-  if (sum_leaves(s, t, distant, at, count, out)) return;
+static void sum_block(const forest *f, subtree t, size_t at, size_t count, float *out) {
+  if (sum_leaves(f, t, at, count, out)) return;
   if (t.n == 1) {
-    memcpy(out, s[t.first] + at, count * sizeof *out);
+    memcpy(out, f->sources[t.first] + at, count * sizeof *out);
     return;
   }
   subtree left, right;
-  halves(t, distant, &left, &right);
-  sum_block(s, left, distant, at, count, out);
+  halves(t, f->distant, &left, &right);
+  sum_block(f, left, at, count, out);
   if (right.n == 1) {
-    add2(out, out, s[right.first] + at, count);
+    f->add->pair(out, out, f->sources[right.first] + at, count);
   } else {
     float other[BLOCK];
-    sum_block(s, right, distant, at, count, other);
-    add2(out, out, other, count);
+    sum_block(f, right, at, count, other);
+    f->add->pair(out, out, other, count);
   }
 }
 
 static void tree_sum(const float *const *s, int n, int distant, float *out, size_t count) {
-  subtree all = {0, 1, n};
+  const subtree all = {0, 1, n};
+  const forest f = {s, best_adders(), distant};
   if (n == 1) {
     if (out != s[0]) memmove(out, s[0], count * sizeof *out);
     return;
   }
   for (size_t at = 0; at < count; at += BLOCK) {
     size_t part = count - at < BLOCK ? count - at : BLOCK;
-    if (sum_leaves(s, all, distant, at, part, out + at)) continue;
+    if (sum_leaves(&f, all, at, part, out + at)) continue;
     float sum[BLOCK];
-    sum_block(s, all, distant, at, part, sum);
+    sum_block(&f, all, at, part, sum);
     memcpy(out + at, sum, part * sizeof *sum);
   }
 }

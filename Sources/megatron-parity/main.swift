@@ -1,4 +1,5 @@
 import Foundation
 import Launcher
+import Support
 
-exit(ParityEntry.main().rawValue)
+exit(Programs.parity(body: ProgramBodies.parity).rawValue)

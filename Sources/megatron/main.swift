@@ -1,1 +1,5 @@
-print("not built yet")
+import Foundation
+import Launcher
+import Support
+
+exit(Dispatcher.main().rawValue)

@@ -16,8 +16,11 @@ extension RowReader {
     guard let value = take("messages") else { throw emptyMessages }
     row.messages = try messageList(value, system: system, row: &row)
     if let rejected = take("rejected_messages") {
-      let list = try messageList(rejected, system: nil, row: &row)
+      // Media of the rejected answer are its own.
+      var other = StandardRow(messages: [], source: source)
+      let list = try messageList(rejected, system: nil, row: &other)
       row.others["rejected_messages"] = .array(list.map(\.json))
+      if !other.images.isEmpty { row.others["rejected_images"] = .array(other.images) }
     }
   }
 
@@ -60,7 +63,7 @@ extension RowReader {
   ) throws(Fault) -> Message {
     let field = "messages[\(index)]"
     // As in the reference, `from` and `value` win where both spellings stand.
-    guard let roleValue = object["from"] ?? object["role"] else {
+    guard let roleValue = object.first(["from", "role"]) else {
       throw bad(
         "\(field).role is missing", fix: "roles are system, user, assistant, tool_call, tool")
     }
@@ -72,7 +75,7 @@ extension RowReader {
         fix: "use system, user, assistant, tool_call, tool_response or tool")
     }
     let content = try text(
-      object["value"] ?? object["content"], field: "\(field).content", row: &row)
+      object.first(["value", "content"]), field: "\(field).content", row: &row)
     return Message(role: role, content: content, loss: try loss(object["loss"], field: field))
   }
 
@@ -91,8 +94,8 @@ extension RowReader {
   private func pair(
     _ object: JSONObject, index: Int, row: inout StandardRow
   ) throws(Fault) -> [Message] {
-    let user = object["human"] ?? object["user"]
-    let assistant = object["bot"] ?? object["gpt"] ?? object["assistant"]
+    let user = object.first(["human", "user"])
+    let assistant = object.first(["bot", "gpt", "assistant"])
     guard user != nil, assistant != nil else {
       throw bad(
         "messages[\(index)] has neither role and content nor a pair; its keys are "
@@ -118,7 +121,7 @@ extension RowReader {
       for (i, part) in parts.enumerated() {
         guard part.object != nil else {
           throw bad(
-            "\(field) must be a string, found a list of \(part.kind)",
+            "\(field) must be a string, found a list that holds \(part.kind)",
             fix: "join the list to one text, or write parts as {\"type\": \"text\", \"text\": ...}")
         }
         text += try partText(part, field: "\(field)[\(i)]", row: &row)
@@ -164,5 +167,14 @@ extension Message {
     var object = JSONObject([("role", .string(role)), ("content", .string(content))])
     if let loss { object["loss"] = .bool(loss) }
     return .object(object)
+  }
+}
+
+extension JSONObject {
+  /// The first member of these names that is not null; else one that is null; else nil. A file
+  /// whose rows differ often holds null under the names a row does not use.
+  fileprivate func first(_ names: [String]) -> JSONValue? {
+    let held = names.compactMap { self[$0] }
+    return held.first { !$0.isNull } ?? held.first
   }
 }

@@ -20,7 +20,7 @@ struct EncodedCache {
     let structure = encoder.structure
     hash.update(
       text: "\(structure.acceptsMedia) \(structure.requiresAnswer) \(encoder.strict)")
-    for row in rows { hash.update(text: row.json.write()) }
+    for row in rows { hash.update(row) }
     return hash.digest()
   }
 
@@ -37,7 +37,7 @@ struct EncodedCache {
       return nil
     }
     var hash = SHA256()
-    hash.update(bytes.dropLast(32))
+    bytes.withUnsafeBytes { hash.update(UnsafeRawBufferPointer(rebasing: $0.dropLast(32))) }
     guard hash.digest() == Array(bytes.suffix(32)) else { return nil }
     var reader = ByteReader(bytes: bytes, at: head.count, end: bytes.count - 32)
     return reader.outcomes()
@@ -68,10 +68,10 @@ extension RowOutcome {
     case .kept(let row, let wasCut, let warnings):
       bytes.append(wasCut ? 1 : 0)
       bytes += littleEndian(UInt32(row.inputIDs.count))
-      for id in row.inputIDs { bytes += littleEndian(id) }
-      for label in row.labels { bytes += littleEndian(label) }
+      Self.append(row.inputIDs, to: &bytes)
+      Self.append(row.labels, to: &bytes)
       bytes.append(row.lossScale == nil ? 0 : 1)
-      for weight in row.lossScale ?? [] { bytes += littleEndian(weight.bitPattern) }
+      Self.append((row.lossScale ?? []).map(\.bitPattern), to: &bytes)
       bytes.append(row.channel == nil ? 0 : 1)
       Self.append(row.channel ?? "", to: &bytes)
       bytes.append(UInt8(min(warnings.count, 255)))
@@ -83,6 +83,10 @@ extension RowOutcome {
       bytes.append(3)
       Self.append(reason, to: &bytes)
     }
+  }
+
+  private static func append<T: FixedWidthInteger>(_ list: [T], to bytes: inout [UInt8]) {
+    list.map(\.littleEndian).withUnsafeBytes { bytes.append(contentsOf: $0) }
   }
 
   private static func append(_ text: String, to bytes: inout [UInt8]) {
@@ -107,8 +111,14 @@ private struct ByteReader {
   }
 
   mutating func numbers<T: FixedWidthInteger>(_: T.Type, _ count: Int) -> [T]? {
-    guard (end - at) / MemoryLayout<T>.size >= count else { return nil }
-    return (0..<count).compactMap { _ in number(T.self) }
+    let size = MemoryLayout<T>.size
+    guard (end - at) / size >= count else { return nil }
+    defer { at += count * size }
+    return bytes.withUnsafeBytes { raw in
+      (0..<count).map {
+        T(littleEndian: raw.loadUnaligned(fromByteOffset: at + $0 * size, as: T.self))
+      }
+    }
   }
 
   mutating func text() -> String? {
@@ -152,5 +162,20 @@ private struct ByteReader {
     guard let named = number(UInt8.self), let name = text() else { return nil }
     row.channel = named == 1 ? name : nil
     return row
+  }
+}
+
+extension SHA256 {
+  /// Adds everything that the tokens of a row depend on.
+  fileprivate mutating func update(_ row: StandardRow) {
+    update(littleEndian(UInt64(row.messages.count)))
+    for message in row.messages {
+      update(text: message.role)
+      update(text: message.content)
+      update(text: message.loss.map { "\($0)" } ?? "")
+    }
+    var rest = row
+    rest.messages = []
+    update(text: rest.json.write())
   }
 }

@@ -21,24 +21,32 @@ struct SHA256 {
   private var length: UInt64 = 0
 
   /// Adds bytes.
-  mutating func update(_ bytes: some Collection<UInt8>) {
+  mutating func update(_ bytes: UnsafeRawBufferPointer) {
     length += UInt64(bytes.count)
-    pending += bytes
     var start = 0
-    pending.withUnsafeBufferPointer { all in
-      while all.count - start >= 64 {
-        Self.compress(&state, UnsafeBufferPointer(rebasing: all[start..<(start + 64)]))
-        start += 64
-      }
+    if !pending.isEmpty {
+      start = min(64 - pending.count, bytes.count)
+      pending.append(contentsOf: bytes[..<start])
+      guard pending.count == 64 else { return }
+      let block = pending
+      block.withUnsafeBytes { compress($0, at: 0) }
+      pending.removeAll(keepingCapacity: true)
     }
-    pending.removeFirst(start)
+    while bytes.count - start >= 64 {
+      compress(bytes, at: start)
+      start += 64
+    }
+    pending.append(contentsOf: bytes[start...])
   }
+
+  /// Adds bytes.
+  mutating func update(_ bytes: [UInt8]) { bytes.withUnsafeBytes { update($0) } }
 
   /// Adds a text with its length, so that neighbouring texts cannot run together.
   mutating func update(text: String) {
-    let bytes = Array(text.utf8)
-    update(littleEndian(UInt64(bytes.count)))
-    update(bytes)
+    var text = text
+    update(littleEndian(UInt64(text.utf8.count)))
+    text.withUTF8 { update(UnsafeRawBufferPointer($0)) }
   }
 
   /// The 32 bytes of the digest of everything added.
@@ -53,22 +61,27 @@ struct SHA256 {
     }
   }
 
-  private static func compress(_ state: inout [UInt32], _ block: UnsafeBufferPointer<UInt8>) {
-    func turn(_ x: UInt32, _ n: UInt32) -> UInt32 { x >> n | x << (32 - n) }
-    var w = [UInt32](repeating: 0, count: 64)
-    for i in 0..<16 {
-      w[i] = (0..<4).reduce(0) { $0 << 8 | UInt32(block[4 * i + $1]) }
+  private mutating func compress(_ bytes: UnsafeRawBufferPointer, at start: Int) {
+    withUnsafeTemporaryAllocation(of: UInt32.self, capacity: 64) { w in
+      for i in 0..<16 {
+        let word = bytes.loadUnaligned(fromByteOffset: start + 4 * i, as: UInt32.self)
+        w[i] = UInt32(bigEndian: word)
+      }
+      for i in 16..<64 {
+        let s0 = turn(w[i - 15], 7) ^ turn(w[i - 15], 18) ^ (w[i - 15] >> 3)
+        let s1 = turn(w[i - 2], 17) ^ turn(w[i - 2], 19) ^ (w[i - 2] >> 10)
+        w[i] = w[i - 16] &+ s0 &+ w[i - 7] &+ s1
+      }
+      rounds(UnsafeBufferPointer(w))
     }
-    for i in 16..<64 {
-      let s0 = turn(w[i - 15], 7) ^ turn(w[i - 15], 18) ^ (w[i - 15] >> 3)
-      let s1 = turn(w[i - 2], 17) ^ turn(w[i - 2], 19) ^ (w[i - 2] >> 10)
-      w[i] = w[i - 16] &+ s0 &+ w[i - 7] &+ s1
-    }
+  }
+
+  private mutating func rounds(_ w: UnsafeBufferPointer<UInt32>) {
     var (a, b, c, d) = (state[0], state[1], state[2], state[3])
     var (e, f, g, h) = (state[4], state[5], state[6], state[7])
     for i in 0..<64 {
       let s1 = turn(e, 6) ^ turn(e, 11) ^ turn(e, 25)
-      let first = h &+ s1 &+ ((e & f) ^ (~e & g)) &+ constants[i] &+ w[i]
+      let first = h &+ s1 &+ ((e & f) ^ (~e & g)) &+ Self.constants[i] &+ w[i]
       let s0 = turn(a, 2) ^ turn(a, 13) ^ turn(a, 22)
       let second = s0 &+ ((a & b) ^ (a & c) ^ (b & c))
       (h, g, f, e, d, c, b, a) = (g, f, e, d &+ first, c, b, a, first &+ second)
@@ -76,6 +89,11 @@ struct SHA256 {
     let v = [a, b, c, d, e, f, g, h]
     for i in 0..<8 { state[i] = state[i] &+ v[i] }
   }
+}
+
+/// The word turned right by `n` bits.
+@inline(__always) private func turn(_ x: UInt32, _ n: UInt32) -> UInt32 {
+  x &>> n | x &<< (32 &- n)
 }
 
 /// The bytes of a number, lowest first.

@@ -21,12 +21,18 @@ enum EditDistance {
     return last[b.count]
   }
 
-  /// The candidate with the smallest distance (first of several), if it is near enough to be meant.
+  /// The candidate with the smallest distance, the first of several.
+  /// - Returns: nil without candidates, or for a word too long to be a misspelt name.
   static func nearest(to word: String, among candidates: [String]) -> String? {
-    // Words longer than any name cost time and can be near to none.
     guard word.utf8.count <= 100 else { return nil }
-    let scored = candidates.map { ($0, between(word, $0)) }
-    guard let best = scored.min(by: { $0.1 < $1.1 }) else { return nil }
-    return best.1 <= max(2, word.utf8.count / 2) ? best.0 : nil
+    return candidates.map { ($0, between(word, $0)) }.min { $0.1 < $1.1 }?.0
+  }
+
+  /// `; did you mean --lr?`, or empty.
+  static func hint(_ word: String, among candidates: [String], quote: (String) -> String) -> String
+  {
+    guard let near = nearest(to: word, among: candidates) else { return "" }
+    let isClose = between(word, near) <= max(1, word.utf8.count / 2)
+    return isClose ? "; did you mean \(quote(near))?" : "; the nearest name is \(quote(near))"
   }
 }

@@ -96,7 +96,9 @@ public struct LaunchEnvironment: Sendable {
           "NPROC_PER_NODE is \(perNode) but mpirun started \(world.size) ranks on this node; "
             + "unset it or start as many")
       }
-    } else if let text = variables["WORLD_SIZE"], let size = NumberSyntax.int(text), size > 1 {
+    } else if perNode == nil, nodes == nil, let text = variables["WORLD_SIZE"],
+      let size = NumberSyntax.int(text), size > 1
+    {
       complaints.add(
         .launchContradiction, nil,
         "WORLD_SIZE is \(size) but this process is not in an MPI world; start the ranks with "

@@ -193,10 +193,8 @@ struct OptionParser<Root: Sendable> {
 
   private func unknownText(_ word: String, _ name: String) -> String {
     let shown = word.prefix { $0 != "=" }
-    guard let near = EditDistance.nearest(to: name, among: table.spellings) else {
-      return "\(shown) is not an option"
-    }
-    return "\(shown) is not an option; did you mean --\(near)?"
+    return "\(shown) is not an option"
+      + EditDistance.hint(name, among: table.spellings) { "--\($0)" }
   }
 
   // MARK: Files and environment
@@ -223,10 +221,10 @@ struct OptionParser<Root: Sendable> {
     for (key, value) in object.members {
       let name = OptionName.normal(key.drop { $0 == "-" })
       guard let spec = table.spec(name) else {
-        let near = EditDistance.nearest(to: name, among: table.rows.map(\.spec.name))
         outcome.complaints.add(
           .unknownOption, nil,
-          "\(path): \"\(key)\" is not an option" + (near.map { "; did you mean \"\($0)\"?" } ?? ""))
+          "\(path): \"\(key)\" is not an option"
+            + EditDistance.hint(name, among: table.rows.map(\.spec.name)) { "\"\($0)\"" })
         continue
       }
       do throws(ValueReader.Failure) {

@@ -29,6 +29,12 @@ struct OptionReader<Root: ProgramOptions> {
     root.report.launch = launch
     root.report.world = launch.world
     root.report.warnings = outcome.warnings.map { $0 + " (ignored)" }
+    for spec in table.specs where spec.isSecret && outcome.parsed.origin(spec.name) == .commandLine
+    {
+      root.report.warnings.append(
+        "--\(spec.name) on the command line can be read by other users of the machine; "
+          + "use \(spec.environment.map { "the variable \($0)" } ?? "a file")")
+    }
     definition.readExtra(&outcome.parsed, &root, &complaints)
     checkValues(outcome.parsed, &complaints)
     complaints.add(refusals(outcome.parsed))

@@ -8,21 +8,6 @@ import Tensor
 
 /// The body of `megatron-parity`.
 public enum ParityEntry {
-  public static func main() -> ExitCode {
-    let launch = LaunchEnvironment(ProcessInfo.processInfo.environment)
-    do {
-      switch try ParityOptions.read(Array(CommandLine.arguments.dropFirst()), launch: launch) {
-      case .print(let text):
-        Terminal.write(text, to: .output)
-        return .done
-      case .run(let options): return try run(options)
-      }
-    } catch {
-      Terminal.write("\(error)\n", to: .error)
-      return error.code.exit
-    }
-  }
-
   /// - Returns: 0 when everything compared equal within its tolerance, 1 otherwise.
   public static func run(_ options: ParityOptions) throws(Fault) -> ExitCode {
     let launch = LaunchEnvironment(ProcessInfo.processInfo.environment)
@@ -74,10 +59,10 @@ struct DataParity {
     else { return 0 }
     let tokenizer = try Tokenizer(folder: folder)
     var reports: [GoldenReport] = []
-    for name in TextGoldens.files
+    for name in textGoldenFiles
     where FileManager.default.fileExists(atPath: golden + "/" + name) {
       reports.append(
-        try TextGoldens.run(name, folder: golden, dataRoot: root, tokenizer: tokenizer))
+        try runTextGolden(golden: golden + "/" + name, dataRoot: root, tokenizer: tokenizer))
     }
     if FileManager.default.fileExists(atPath: golden + "/dataset.json") {
       reports.append(try runDatasetGolden(golden: golden + "/dataset.json", dataRoot: root))
@@ -85,7 +70,7 @@ struct DataParity {
     if FileManager.default.fileExists(atPath: golden + "/packing.json") {
       reports.append(try runPackingGolden(golden: golden + "/packing.json"))
     }
-    for name in TextGoldens.files + ["dataset.json", "packing.json"]
+    for name in textGoldenFiles + ["dataset.json", "packing.json"]
     where !FileManager.default.fileExists(atPath: golden + "/" + name) {
       say("skipped: \(name) is not in \(golden)")
     }

@@ -3,4 +3,6 @@ import Support
 extension FaultCode {
   public static let programMissing = FaultCode(
     "RUN-101", .missingInput, "a program that should be started is not there")
+  public static let programNotBuilt = FaultCode(
+    "RUN-102", .internalError, "this build does not contain the program")
 }

@@ -13,6 +13,8 @@ struct ModelRow {
   let trainedTokens: Int
   /// Starts of the documents, without the padding's.
   let documentStarts: [Int32]
+  /// Channel of each document.
+  let channels: [String?]
 
   /// - Parameters:
   ///   - batch: labels beside their tokens, not shifted.
@@ -44,6 +46,7 @@ struct ModelRow {
     realTokens = t
     trainedTokens = shifted.count { $0 != -100 }
     documentStarts = batch.cuSeqlens
+    channels = batch.channels
   }
 
   private static func check(_ ids: [Int32], _ vocabulary: Int, _ what: String) throws(Fault) {

@@ -39,16 +39,9 @@ public enum SignalFlags {
   /// Installs the handlers; a broken pipe becomes an error of the write instead of the end.
   public static func install() {
     _ = pending.load(ordering: .relaxed)  // initialised here, never inside a handler
-    for number in handled { install(number) }
+    // `signal` of the C library keeps the handler and restarts interrupted calls.
+    for number in handled { signal(number) { SignalFlags.arrived($0) } }
     signal(SIGPIPE, SIG_IGN)
-  }
-
-  private static func install(_ number: Int32) {
-    var action = sigaction()
-    action.__sigaction_handler.sa_handler = { SignalFlags.arrived($0) }
-    action.sa_flags = SA_RESTART
-    sigemptyset(&action.sa_mask)
-    sigaction(number, &action, nil)
   }
 
   private static func arrived(_ number: Int32) {

@@ -81,7 +81,7 @@ import Testing
     #expect(report.read == 5 && report.dropped == 4)
     let starts = [
       "line 1: messages[0].content must be a string, found a number",
-      "line 2: messages[0].content must be a string, found a list of a string",
+      "line 2: messages[0].content must be a string, found a list that holds a string",
       "line 3: messages must be a list, found a string",
       "line 4: messages[0].content is missing",
     ]

@@ -18,29 +18,29 @@ struct WorldsTests {
     }
   }
 
-  @Test("threads, random calls", arguments: 1...9, 0..<3)
+  @Test("threads, random calls", arguments: 1...9, 0..<2)
   func threads(ranks: Int, seed: Int) throws {
-    try check(Script(seed: UInt64(seed), ranks: ranks, length: 24, largest: 3000))
+    try check(Script(seed: UInt64(seed), ranks: ranks, length: 16, largest: 2000))
   }
 
   @Test("threads with slots so small that everything goes in pieces", arguments: 1...9)
   func smallSlots(ranks: Int) throws {
     var options = ThreadWorld.Options()
     options.sizes = SharedMemorySizes(initialSlot: 64, largestSlot: 64, small: 32)
-    try check(Script(seed: 11, ranks: ranks, length: 24, largest: 3000), options)
+    try check(Script(seed: 11, ranks: ranks, length: 16, largest: 2000), options)
   }
 
   @Test("threads with slots that grow on the way", arguments: 2...9)
   func growingSlots(ranks: Int) throws {
     var options = ThreadWorld.Options()
     options.sizes = SharedMemorySizes(initialSlot: 64, largestSlot: 4096, small: 256)
-    try check(Script(seed: 12, ranks: ranks, length: 24, largest: 3000), options)
+    try check(Script(seed: 12, ranks: ranks, length: 16, largest: 2000), options)
   }
 
   @Test("threads with messages of more than one slot of the usual size")
   func largeMessages() throws {
     let calls: [Call] = [
-      .allReduce(count: 600_000, .adjacentFirst), .reduceScatter(count: 200_000, .distantFirst),
+      .allReduce(count: 300_000, .adjacentFirst), .reduceScatter(count: 100_000, .distantFirst),
     ]
     try check(Script(seed: 13, ranks: 3, calls: calls))
   }

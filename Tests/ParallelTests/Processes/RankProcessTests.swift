@@ -11,7 +11,7 @@ struct RankProcessTests {
     #expect(result.output.contains("PASS \(name) on \(ranks) ranks"), "\(result.output)")
   }
 
-  private static let short = ["--seeds", "2", "--largest", "8000"]
+  private static let short = ["--seeds", "1", "--largest", "4000"]
 
   @Test("shared memory gives the bits of threads and of a plain sum", arguments: [1, 2, 4])
   func sharedMemory(ranks: Int) throws { try passes(ranks, "collectives", Self.short) }

@@ -7,7 +7,7 @@ enum FaultCatalog {
     .missingFile, .unreadableFile, .cannotWrite, .badJSON, .internalError, .badShape,
     .badPlacement, .communication, .layoutRefused, .wrongOptions, .unknownOption,
     .badOptionValue, .optionsDisagree, .refusedOption, .unknownCommand, .launchContradiction,
-    .unknownFaultCode, .worldDoesNotFit, .programMissing,
+    .unknownFaultCode, .worldDoesNotFit, .programMissing, .programNotBuilt,
   ]
 
   /// What the exit code of a fault means for a job script.

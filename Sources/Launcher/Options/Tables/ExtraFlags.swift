@@ -67,10 +67,9 @@ public struct ExtraFlags: Sendable {
       let own = Self.table.row(name)
       guard let spec = own?.spec ?? main.spec(name) else {
         let known = Self.table.rows.map(\.spec.name) + main.rows.map(\.spec.name)
-        let near = EditDistance.nearest(to: name, among: known)
         complaints.add(
           .unknownOption, "extra_megatron_kwargs",
-          "\"\(key)\" is not known" + (near.map { "; did you mean \"\($0)\"?" } ?? ""))
+          "\"\(key)\" is not known" + EditDistance.hint(name, among: known) { "\"\($0)\"" })
         continue
       }
       do throws(ValueReader.Failure) {

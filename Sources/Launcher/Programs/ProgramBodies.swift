@@ -1,0 +1,27 @@
+import Support
+
+/// What each program does once its options are read.
+public enum ProgramBodies {
+  public static let sft: Programs.Body<TrainingOptions> = { (options) throws(Fault) in
+    try TrainingEntry.run(options)
+  }
+  public static let pt: Programs.Body<TrainingOptions> = { (options) throws(Fault) in
+    try TrainingEntry.run(options)
+  }
+  public static let export: Programs.Body<ExportOptions> = { (options) throws(Fault) in
+    try ExportEntry.run(options)
+  }
+  public static let infer: Programs.Body<InferOptions> = { options throws(Fault) in
+    throw notBuilt(.infer)
+  }
+  public static let parity: Programs.Body<ParityOptions> = { (options) throws(Fault) in
+    try ParityEntry.run(options)
+  }
+  public static let bench: Programs.Body<BenchOptions> = { options throws(Fault) in
+    throw notBuilt(.bench)
+  }
+
+  private static func notBuilt(_ program: ProgramName) -> Fault {
+    Fault(.programNotBuilt, "\(program.binary) reads its options but has no body in this build")
+  }
+}

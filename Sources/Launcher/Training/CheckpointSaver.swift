@@ -1,0 +1,53 @@
+import Checkpoint
+import Foundation
+import Model
+import Parallel
+import Support
+import Tensor
+
+/// Saves a run: every rank its part, rank 0 the index, then one rename.
+struct CheckpointSaver {
+  let run: TrainingRun
+
+  init(_ run: TrainingRun) { self.run = run }
+
+  func path(of iteration: Int) -> String {
+    run.directory + "/" + CheckpointName.iteration(iteration).folder
+  }
+
+  /// - Throws: `FILE-003` on all ranks when one cannot write; the previous checkpoint stays.
+  func save() throws(Fault) {
+    let world = run.groups.world
+    let iteration = run.position.iteration
+    let id = try world.shared(world.rank == 0 ? String(UInt32.random(in: 0...UInt32.max), radix: 36) : "")
+    let commit = CheckpointCommit(root: run.directory, name: .iteration(iteration), id: id)
+    try world.agreeing { () throws(Fault) in if world.rank == 0 { try commit.prepare() } }
+    let report = try world.agreeing { () throws(Fault) in
+      try TorchDistWriter.write(
+        tensors: WeightShards.own(run.model, isWriter: isWriter),
+        objects: world.rank == 0 ? MegatronObjects.extraState(run.folder.config) : [],
+        to: commit.staging, rank: world.rank)
+    }
+    let texts = try world.allTexts(String(decoding: report.bytes, as: UTF8.self))
+    try world.agreeing { () throws(Fault) in
+      guard world.rank == 0 else { return }
+      var reports: [RankReport] = []
+      for text in texts { reports.append(try RankReport(bytes: Array(text.utf8))) }
+      let common = MegatronCommon(run).state
+      let files = try TorchDistWriter.finish(commit.staging, reports: reports, common: common)
+      try commit.finish(files: files)
+      try run.folder.copyCompanions(to: run.directory)
+      if let keep = run.options.checkpoint.saveTotalLimit {
+        try CheckpointFolder.prune(run.directory, keep: keep, id: id)
+      }
+    }
+    run.logger.info("saved \(path(of: iteration))")
+  }
+
+  /// One of the ranks that hold the same part of a weight writes it.
+  private func isWriter(_ parameter: Parameter) -> Bool {
+    let groups = run.groups
+    if parameter.role.isExpert { return groups.edp.rank == 0 }
+    return groups.dp.rank == 0 && (!parameter.role.isReplicated || groups.tp.rank == 0)
+  }
+}

@@ -1,0 +1,80 @@
+import DataPipeline
+import Model
+import Optim
+import Parallel
+import Support
+import Tensor
+
+/// Loss on the validation data: the same rows, in order, every time; no dropout, no auxiliary loss, and
+/// the capacity of experts as in training.
+struct Evaluation {
+  let run: TrainingRun
+
+  init(_ run: TrainingRun) { self.run = run }
+
+  func isDue(_ iteration: Int) -> Bool {
+    guard run.evalIterations > 0, let interval = run.options.logging.evalInterval else {
+      return false
+    }
+    return iteration % max(1, interval) == 0
+  }
+
+  /// - Returns: the record to be logged.
+  /// - Throws: `OPTIM-202` for a loss that is not finite, `COMM-…`.
+  func evaluate(isFinal: Bool) throws(Fault) -> EvalRecord {
+    guard let source = run.validation else {
+      throw Fault(.internalError, "an evaluation without validation data")
+    }
+    let batch = run.options.schedule.globalBatchSize
+    if isFinal {
+      run.logger.info(StartupText.evaluating(samples: run.evalIterations * batch))
+    }
+    try source.restore(SamplerState())
+    var tally = LossTally()
+    for step in 0..<run.evalIterations {
+      if isFinal { run.logger.info(StartupText.evaluating(step + 1, of: run.evalIterations)) }
+      let rows = try self.run.groups.world.agreeing { () throws(Fault) -> [ModelRow] in
+        try self.rows(source)
+      }
+      for row in rows {
+        let sum = try loss(row)
+        try StepPolicy.stop.judge(
+          loss: Float(sum), iteration: run.position.iteration, world: run.groups.world)
+        tally.add(sum: sum, tokens: row.trainedTokens)
+      }
+      run.position.consumedValidationSamples += batch
+    }
+    let total = try tally.total(over: run.groups.dp)
+    var record = EvalRecord(
+      iteration: run.position.iteration, losses: [NamedLoss("lm loss", LossTally.mean(total))])
+    record.isFinal = isFinal
+    record.consumedSamples = run.position.consumedTrainSamples
+    return record
+  }
+
+  /// The micro-batches of one evaluation step; the data begin again when they end.
+  private func rows(_ source: BatchSource) throws(Fault) -> [ModelRow] {
+    var rows: [ModelRow] = []
+    while rows.count < run.microBatches {
+      if let batch = try source.next() {
+        rows.append(try run.row(batch))
+      } else {
+        let before = rows.count
+        try source.restore(SamplerState())
+        guard let batch = try source.next() else {
+          throw Fault(.internalError, "validation data give no micro-batch (\(before))")
+        }
+        rows.append(try run.row(batch))
+      }
+    }
+    return rows
+  }
+
+  private func loss(_ row: ModelRow) throws(Fault) -> Double {
+    let context = Context(
+      tape: Tape(recording: false),
+      setting: run.setting(row, seeds: LossSeeds(), training: false))
+    let result = try run.model.loss(row.input, plan: RecomputePlan(), in: context)
+    return result.perToken.reduce(0.0) { $0 + Double($1) }
+  }
+}

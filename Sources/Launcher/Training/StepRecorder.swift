@@ -1,0 +1,190 @@
+import Foundation
+import Parallel
+import Support
+
+/// Gathers what steps give until it is logged, keeps the time, shows progress.
+struct StepRecorder {
+  private let run: TrainingRun
+  private var losses: [Double] = []
+  private var balancing: [Double] = []
+  private var zLosses: [Double] = []
+  private var channels: [String: (sum: Double, count: Int)] = [:]
+  private var skipped = 0
+  private var sinceLog = 0
+  private var trainedTokens = 0
+  private var trainingSeconds = 0.0
+  private var intervalSeconds = 0.0
+  private var started = Date()
+  private let begun = Date()
+  private var progress: ProgressDisplay
+
+  init(_ run: TrainingRun) {
+    self.run = run
+    progress = ProgressDisplay(
+      total: run.trainIterations, interval: run.options.logging.logInterval, place: .current(run.options.report.world))
+  }
+
+  mutating func begin() throws(Fault) {
+    let epoch = run.source.state.epoch
+    run.logger.info(StartupText.epochStarts(epoch))
+    resume()
+  }
+
+  /// Evaluation and saving do not count as training time.
+  mutating func pause() {
+    let seconds = Date().timeIntervalSince(started)
+    trainingSeconds += seconds
+    intervalSeconds += seconds
+  }
+
+  mutating func resume() { started = Date() }
+
+  /// Takes a step; logs it when it is due.
+  mutating func add(_ outcome: StepOutcome) throws(Fault) {
+    pause()
+    resume()
+    sinceLog += 1
+    losses.append(outcome.loss)
+    if let value = outcome.loadBalancing { balancing.append(value) }
+    if let value = outcome.zLoss { zLosses.append(value) }
+    for (name, entry) in outcome.channels {
+      let known = channels[name] ?? (0, 0)
+      channels[name] = (known.sum + entry.sum, known.count + entry.count)
+    }
+    if outcome.isSkipped { skipped += 1 }
+    trainedTokens += outcome.trainedTokens
+    let iteration = run.position.iteration
+    if run.groups.isFirst {
+      progress.update(iteration, elapsedSeconds: trainingSeconds, note: "loss \(shortText(outcome.loss))")
+    }
+    let isDue = iteration == 1 || iteration % max(1, run.options.logging.logInterval) == 0
+    let record = try self.record(outcome, gathersChannels: isDue)
+    try run.log?.plot(record)
+    guard isDue else { return }
+    if run.groups.isFirst { progress.clear() }
+    try run.log?.log(record)
+    reset()
+  }
+
+  mutating func add(_ record: EvalRecord) throws(Fault) { try run.log?.log(record) }
+  mutating func flush() throws(Fault) { try run.log?.flush() }
+
+  private mutating func reset() {
+    losses = []
+    balancing = []
+    zLosses = []
+    channels = [:]
+    skipped = 0
+    sinceLog = 0
+    intervalSeconds = 0
+  }
+
+  private func record(_ outcome: StepOutcome, gathersChannels: Bool) throws(Fault) -> StepRecord {
+    var record = StepRecord(
+      iteration: run.position.iteration, trainIters: run.trainIterations,
+      consumedSamples: run.position.consumedTrainSamples)
+    record.secondsPerIteration = intervalSeconds / Double(max(1, sinceLog))
+    record.memoryGiB = ProcessMemory.peakGiB
+    record.elapsedSeconds = trainingSeconds
+    record.learningRate = run.schedule.learningRate(samples: run.position.scheduledSamples)
+    record.globalBatchSize = run.options.schedule.globalBatchSize
+    record.losses = [NamedLoss("lm loss", mean(losses))]
+    if !balancing.isEmpty { record.losses.append(NamedLoss("load_balancing_loss", mean(balancing))) }
+    if !zLosses.isEmpty { record.losses.append(NamedLoss("z_loss", mean(zLosses))) }
+    if gathersChannels, run.options.template.enableChannelLoss {
+      record.losses += try ChannelLosses(channels).means(over: run.groups.dp)
+    }
+    record.gradNorm = outcome.gradientNorm
+    record.skippedIterations = skipped
+    if run.options.logging.logThroughput { record.throughput = throughput(record) }
+    return record
+  }
+
+  /// Model TFLOP/s of a rank since the last log.
+  private func throughput(_ record: StepRecord) -> Double {
+    let length = run.options.data.seqLength ?? run.folder.config.maxPositions
+    let flops =
+      run.folder.config.trainingFlops(tokens: length, documents: [length])
+      * Double(run.options.schedule.globalBatchSize)
+    return flops / max(1e-9, record.secondsPerIteration) / Double(run.groups.world.size) / 1e12
+  }
+
+  /// Closes the log and says where everything lies.
+  mutating func finish(lastSaved: String?, reason: StopConditions.Reason) throws(Fault) {
+    progress.finish()
+    if let text = reason.text { run.logger.info(text) }
+    if reason == .none, let epochs = run.options.schedule.maxEpochs,
+      run.source.state.epoch >= epochs
+    {
+      run.logger.info(StartupText.epochsCompleted(epochs))
+    }
+    guard let log = run.log else { return }
+    var summary = log.summary
+    summary.lastIteration = run.position.iteration
+    summary.lastCheckpoint = lastSaved
+    summary.totalSeconds = Date().timeIntervalSince(begun)
+    summary.tokens = trainedTokens
+    try log.close()
+    Terminal.write(summary.text + "\n", to: .output)
+  }
+
+  private func mean(_ values: [Double]) -> Double {
+    values.isEmpty ? 0 : values.reduce(0, +) / Double(values.count)
+  }
+
+  private func shortText(_ value: Double) -> String { String(format: "%.4f", value) }
+}
+
+/// Mean losses by channel over the data-parallel ranks.
+struct ChannelLosses {
+  private let own: [String: (sum: Double, count: Int)]
+  init(_ own: [String: (sum: Double, count: Int)]) { self.own = own }
+
+  /// - Communication: two all-gathers of a few bytes over dp.
+  func means(over dp: any Communicator) throws(Fault) -> [NamedLoss] {
+    var object = JSONObject()
+    for (name, entry) in own.sorted(by: { $0.key < $1.key }) {
+      object[name] = .array([JSONValue(entry.sum), JSONValue(entry.count)])
+    }
+    var all: [String: (sum: Double, count: Int)] = [:]
+    for text in try dp.allTexts(JSONValue.object(object).write()) {
+      guard let members = (try? JSONValue.parse(text))?.object?.members else { continue }
+      for (name, value) in members {
+        let known = all[name] ?? (0, 0)
+        all[name] = (
+          known.sum + (value.array?.first?.double ?? 0),
+          known.count + (value.array?.last?.int ?? 0)
+        )
+      }
+    }
+    return all.sorted { $0.key < $1.key }.map {
+      NamedLoss("loss_\($0.key)", $0.value.count > 0 ? $0.value.sum / Double($0.value.count) : 0)
+    }
+  }
+}
+
+extension Communicator {
+  /// A text of every rank, in rank order.
+  func allTexts(_ text: String) throws(Fault) -> [String] {
+    guard size > 1 else { return [text] }
+    let own = Array(text.utf8)
+    var counts = [Int64](repeating: 0, count: size)
+    counts[rank] = Int64(own.count)
+    try counts.withUnsafeMutableBufferPointer { (p) throws(Fault) in try allReduceSum(p) }
+    var all = [UInt8](repeating: 0, count: Int(counts.reduce(0, +)))
+    try own.withUnsafeBufferPointer { (send) throws(Fault) in
+      try all.withUnsafeMutableBufferPointer { (receive) throws(Fault) in
+        try allGather(
+          UnsafeRawBufferPointer(send), into: UnsafeMutableRawBufferPointer(receive),
+          counts: counts.map { Int($0) })
+      }
+    }
+    var texts: [String] = []
+    var at = 0
+    for count in counts {
+      texts.append(String(decoding: all[at..<at + Int(count)], as: UTF8.self))
+      at += Int(count)
+    }
+    return texts
+  }
+}

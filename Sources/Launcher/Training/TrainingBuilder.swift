@@ -1,0 +1,160 @@
+import DataPipeline
+import Foundation
+import Model
+import Optim
+import Parallel
+import Support
+import Tensor
+
+/// Makes a `TrainingRun`: everything that can be wrong is found here, before the first step, and on
+/// all ranks alike.
+struct TrainingBuilder {
+  let options: TrainingOptions
+  let world: any Communicator
+
+  struct Parts {
+    var options: TrainingOptions
+    var groups: RankGroups
+    var engine: Engine
+    var folder: ModelFolder
+    var model: QwenText
+    var plan: RecomputePlan
+    var data: DataSetup
+    var optimizer: DistributedOptimizer
+    var schedule: Schedule
+    var source: BatchSource
+    var validation: BatchSource?
+    var trainIterations: Int
+    var evalIterations: Int
+    var directory: String
+    var logger: Logger
+    var log: RunLog?
+    var position: TrainingPosition
+  }
+
+  func build() throws(Fault) -> TrainingRun {
+    let logger = Logger(rank: world.rank)
+    sayOptions(logger)
+    let folder = try ModelFolder(
+      model: options.model.model, checkpoint: options.checkpoint.load)
+    let (mesh, groups) = try RankGroups.make(world, MeshShape(options.parallel), folder.config)
+    logger.info("\(mesh)")
+    let engine = try options.run.engine(options.report.launch)
+    let directory = try runDirectory()
+    let data = try world.agreeing { () throws(Fault) in
+      try DataSetup(options, folder, dataParallel: (groups.dp.rank, groups.dp.size))
+    }
+    logger.info("template: \(data.choice.template.rawValue) (\(data.choice.reason))")
+    let prepared = try world.agreeing { () throws(Fault) in
+      if world.rank == 0 { try writeArguments(directory) }
+      return try data.prepare(outputFolder: world.rank == 0 ? directory : nil)
+    }
+    sayData(prepared, data, logger)
+    let setup = ModelSetup(options: options, folder: folder, groups: groups, engine: engine)
+    let (model, loaded) = try world.agreeing { () throws(Fault) in try setup.build() }
+    for warning in setup.freeze(model) { logger.warning(warning) }
+    let position = try position(loaded)
+    let source = try data.source(
+      prepared.train, from: SamplerState(consumed: position.consumedTrainSamples))
+    let iterations = try trainIterations(source)
+    let training = OptimizerSetup(options: options, groups: groups, engine: engine)
+    let schedule = try training.schedule(trainIterations: iterations)
+    let optimizer = try world.agreeing { () throws(Fault) in
+      try training.optimizer(model.parameters)
+    }
+    sayModel(model, optimizer, engine, logger)
+    let validation = try prepared.validation.map { (samples) throws(Fault) in
+      try data.validationSource(samples)
+    }
+    let log = try world.agreeing { () throws(Fault) in try makeLog(directory) }
+    return TrainingRun(
+      Parts(
+        options: options, groups: groups, engine: engine, folder: folder, model: model,
+        plan: setup.recompute(), data: data, optimizer: optimizer, schedule: schedule,
+        source: source, validation: validation, trainIterations: iterations,
+        evalIterations: try evalIterations(validation, logger), directory: directory,
+        logger: logger, log: log, position: position))
+  }
+
+  /// `<save>/v<N>-<time>`, chosen by rank 0 for all.
+  private func runDirectory() throws(Fault) -> String {
+    let save = options.checkpoint.save ?? PathText.absolute("megatron_output")
+    let own =
+      world.rank == 0
+      ? RunDirectory.choose(save: save, addVersion: options.checkpoint.addVersion) : ""
+    let path = try world.shared(own)
+    try world.agreeing { () throws(Fault) in try RunDirectory.make(path) }
+    return path
+  }
+
+  private func writeArguments(_ directory: String) throws(Fault) {
+    var derived = JSONObject()
+    derived["rank"] = JSONValue(0)
+    derived["global_world_size"] = JSONValue(world.size)
+    try AtomicFile.write(
+      Array(options.argumentsJSON(adding: derived).write(.indented).utf8),
+      to: directory + "/" + SavedArguments.fileName)
+  }
+
+  /// Where the run begins.
+  /// - Throws: `CKPT-140` when a resume would need optimizer states that are not there.
+  private func position(_ loaded: LoadedCheckpoint?) throws(Fault) -> TrainingPosition {
+    var position = TrainingPosition()
+    guard let loaded, !options.checkpoint.finetune else { return position }
+    guard options.checkpoint.noLoadOptim || loaded.iteration == 0 else {
+      throw Fault(
+        .noOptimizerState, "the checkpoint holds no optimizer state to go on with",
+        at: .file(loaded.folder),
+        fix: "Specify --no_load_optim true (go on with new moments) or --finetune true (begin anew)")
+    }
+    let batch = options.schedule.globalBatchSize
+    position.iteration = loaded.iteration
+    position.consumedTrainSamples =
+      loaded.consumedTrainSamples > 0 ? loaded.consumedTrainSamples : loaded.iteration * batch
+    position.scheduledSamples = position.consumedTrainSamples
+    return position
+  }
+
+  private func trainIterations(_ source: BatchSource) throws(Fault) -> Int {
+    if let iterations = options.schedule.trainIters { return iterations }
+    guard let iterations = source.schedule?.trainIterations else {
+      throw Fault(
+        .optionsDisagree, "the length of a stream is not known", at: .flag("train_iters"),
+        fix: "set --train_iters")
+    }
+    guard iterations > 0 else {
+      throw Fault(
+        .noRows,
+        "the data fill no step of global_batch_size \(options.schedule.globalBatchSize)",
+        at: .flag("global_batch_size"),
+        found: "\(source.schedule?.layout.rows ?? 0) rows (packed ones count as one)",
+        fix: "lower --global_batch_size, raise --max_epochs, or add data")
+    }
+    return iterations
+  }
+
+  private func evalIterations(_ validation: BatchSource?, _ logger: Logger) throws(Fault) -> Int {
+    guard let validation else { return 0 }
+    if options.logging.evalIters >= 0 { return options.logging.evalIters }
+    guard let schedule = validation.schedule else {
+      throw Fault(
+        .optionsDisagree, "the length of a stream is not known", at: .flag("eval_iters"),
+        fix: "set --eval_iters")
+    }
+    logger.info(StartupText.evalIters(schedule.evaluationIterations))
+    return schedule.evaluationIterations
+  }
+
+  private func makeLog(_ directory: String) throws(Fault) -> RunLog? {
+    guard world.rank == world.size - 1 else { return nil }
+    let log = try RunLog(
+      directory: directory, settings: RunLog.Settings(options, directory: directory))
+    Logger(rank: 0).info(StartupText.loggingPath(log.path))
+    return log
+  }
+}
+
+extension FaultCode {
+  static let noOptimizerState = FaultCode(
+    "CKPT-140", .missingInput, "a run cannot go on because the checkpoint has no optimizer state")
+}

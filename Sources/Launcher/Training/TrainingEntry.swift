@@ -1,0 +1,14 @@
+import Parallel
+import Support
+
+/// The body of `megatron-sft` and `megatron-pt`.
+public enum TrainingEntry {
+  /// - Returns: 0 when training is complete, 75 when it stopped on request with a checkpoint.
+  public static func run(_ options: TrainingOptions) throws(Fault) -> ExitCode {
+    SignalFlags.install()
+    return try RankJob.run(options.report.launch) { (world) throws(Fault) in
+      let run = try TrainingBuilder(options: options, world: world).build()
+      return try Trainer(run).train()
+    }
+  }
+}

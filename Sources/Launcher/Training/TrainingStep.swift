@@ -1,0 +1,144 @@
+import DataPipeline
+import Foundation
+import Model
+import Optim
+import Parallel
+import Support
+import Tensor
+
+extension TrainingRun {
+  /// A micro-batch as the model takes it.
+  func row(_ batch: PackedBatch) throws(Fault) -> ModelRow {
+    let t = batch.inputIDs.count
+    var sequences: [Range<Int>]?
+    if !options.data.paddingFree, batch.sampleCount > 0 {
+      let s = t / batch.sampleCount
+      sequences = (0..<batch.sampleCount).map { $0 * s..<($0 + 1) * s }
+    }
+    return try ModelRow(
+      batch,
+      multiple: ModelRow.multiple(
+        tp: groups.tp.size, sequenceParallel: options.parallel.sequenceParallel),
+      padID: data.padID, vocabulary: folder.config.vocabularySize, paddedSequences: sequences,
+      scalesByProbability: options.template.enableDFTLoss, on: engine)
+  }
+
+  func setting(
+    _ row: ModelRow, seeds: LossSeeds, training: Bool, statistics: RouterStatistics? = nil
+  ) -> Setting {
+    Setting(
+      engine: engine, groups: groups.model, sequenceParallel: options.parallel.sequenceParallel,
+      layout: row.layout, isTraining: training, seeds: seeds, recompute: plan.modules,
+      statistics: statistics)
+  }
+
+  var normalization: LossNormalization {
+    options.precision.calculatePerTokenLoss ?? true ? .perToken : .perMicroBatch
+  }
+}
+
+/// What one step gave; equal on all ranks.
+struct StepOutcome {
+  var loss: Double
+  var gradientNorm: Double
+  var isSkipped: Bool
+  /// The rate this step was made with.
+  var learningRate: Double
+  var trainedTokens: Int
+  var loadBalancing: Double?
+  var zLoss: Double?
+  /// Loss sums and token counts by channel, of this data-parallel rank.
+  var channels: [String: (sum: Double, count: Int)]
+}
+
+/// One optimizer step: micro-batches forward and backward, then the judged update.
+struct TrainingStep {
+  let run: TrainingRun
+
+  init(_ run: TrainingRun) { self.run = run }
+
+  /// - Throws: `OPTIM-20x` when loss or gradient is not finite, before anything was changed;
+  ///   `COMM-…`, `MEM-001`.
+  func make(_ rows: [ModelRow]) throws(Fault) -> StepOutcome {
+    let dp = run.groups.dp
+    let own = rows.reduce(0) { $0 + $1.trainedTokens }
+    let tokens = try LossNormalization.globalTokens(own, over: dp)
+    let statistics = run.folder.config.experts == nil ? nil : RouterStatistics()
+    var tally = LossTally()
+    var channels: [String: (sum: Double, count: Int)] = [:]
+    let policy: StepPolicy = run.options.extra.checkForNaN ? .stop : .apply
+    run.optimizer.beginStep(microBatches: rows.count)
+    for (m, row) in rows.enumerated() {
+      try run.optimizer.beginMicroBatch(m)
+      let result = try microBatch(row, tokens: tokens, of: rows.count, statistics)
+      run.optimizer.endMicroBatch(m)
+      let sum = result.reduce(0.0) { $0 + Double($1) }
+      try policy.judge(
+        loss: Float(sum), iteration: run.position.iteration + 1, world: run.groups.world)
+      tally.add(sum: sum, tokens: row.trainedTokens)
+      if run.options.template.enableChannelLoss { row.addChannels(result, to: &channels) }
+    }
+    let lr = run.schedule.learningRate(samples: run.position.scheduledSamples)
+    let result = try run.optimizer.step(
+      StepInput(
+        iteration: run.position.iteration + 1, learningRate: lr,
+        weightDecay: run.schedule.weightDecay(samples: run.position.scheduledSamples),
+        clip: run.options.optimizer.clipGrad, policy: policy))
+    advance(skipped: result.isSkipped)
+    let total = try tally.total(over: dp)
+    let router = try statistics.map { (s) throws(Fault) in try means(s) }
+    return StepOutcome(
+      loss: LossTally.mean(total), gradientNorm: result.gradientNorm,
+      isSkipped: result.isSkipped, learningRate: lr, trainedTokens: total.tokens,
+      loadBalancing: router?.0, zLoss: router?.1, channels: channels)
+  }
+
+  /// - Returns: the loss of each token.
+  private func microBatch(
+    _ row: ModelRow, tokens: Int, of microBatches: Int, _ statistics: RouterStatistics?
+  ) throws(Fault) -> [Float] {
+    let mode = run.normalization
+    let dp = run.groups.dp.size
+    var seeds = LossSeeds()
+    seeds.token = Float(
+      mode.seed(
+        tokens: row.trainedTokens, allTokens: tokens, microBatches: microBatches,
+        dataParallel: dp))
+    seeds.auxiliaryTimesTokens = mode == .perToken
+    seeds.auxiliary =
+      mode == .perToken
+      ? (tokens > 0 ? 1 / Float(tokens) : 0) : 1 / Float(microBatches * dp)
+    let tape = Tape()
+    let context = Context(
+      tape: tape,
+      setting: run.setting(row, seeds: seeds, training: true, statistics: statistics))
+    let result = try run.model.loss(row.input, plan: run.plan, in: context)
+    try tape.seed(result.loss, with: try Tensor([1], [1], on: run.engine))
+    try tape.backward()
+    return result.perToken
+  }
+
+  private func advance(skipped: Bool) {
+    let batch = run.options.schedule.globalBatchSize
+    run.position.iteration += 1
+    run.position.consumedTrainSamples += batch
+    if skipped {
+      run.position.skippedSteps += 1
+    } else {
+      run.position.scheduledSamples += batch
+    }
+  }
+
+  /// Mean over layers, micro-batches and data-parallel ranks of what the routers reported.
+  private func means(_ statistics: RouterStatistics) throws(Fault) -> (Double?, Double?) {
+    let options = run.options.experts
+    let calls = max(1, statistics.layers) * run.groups.dp.size
+    var sums = [Float(statistics.auxiliaryLoss), Float(statistics.zLoss)]
+    try run.groups.world.sum(&sums)
+    let balances = options.loadBalancingType.map { $0 == .auxLoss || $0 == .seqAuxLoss } ?? true
+    return (
+      balances ? Double(sums[0]) / Double(calls) : nil,
+      options.zLossCoeff == nil ? nil : Double(sums[1]) / Double(calls)
+    )
+  }
+}
