@@ -75,8 +75,8 @@ import Testing
     rig.poison = { _, _ in .nan }
     let outcome = try rig.run()[0]
     #expect(outcome.results[0].clipFactor == 1 && !outcome.results[0].isSkipped)
-    #expect(outcome.weights[1].allSatisfy(\.isNaN))
-    #expect(outcome.weights[0].allSatisfy(\.isFinite))
+    #expect(outcome.weights[1].allSatisfy { $0.isNaN })
+    #expect(outcome.weights[0].allSatisfy { $0.isFinite })
   }
 
   @Test("A non-finite loss stops with rank, iteration and value, unless checks are off")

@@ -85,7 +85,8 @@ private func options(_ first: StateType, _ second: StateType) -> OptimizerOption
       _ = try rig.makeOptimizer(SelfWorld(), try Engine())
     }
     #expect(fault?.code == .offloadUnavailable)
-    #expect("\(fault?.place?.description ?? "")".hasPrefix("/nowhere/at/all"))
+    let place = fault?.place?.description ?? ""
+    #expect(place.hasPrefix("/nowhere/at/all"))
   }
 
   @Test("A disk without room is found before training")
@@ -102,7 +103,7 @@ private func options(_ first: StateType, _ second: StateType) -> OptimizerOption
   private func failingRun(writable: Bool, length: Int) throws -> (fault: Fault?, visited: Int) {
     let folder = try ScratchFolder()
     let path = folder.path + "/state"
-    FileManager.default.createFile(atPath: path, contents: Data(count: length))
+    try Data(count: length).write(to: URL(fileURLWithPath: path))
     let descriptor = open(path, writable ? O_RDWR : O_RDONLY)
     try #require(descriptor >= 0)
     let file = OffloadFile(descriptor: descriptor, byteCount: 64 << 10)
@@ -178,8 +179,9 @@ private func options(_ first: StateType, _ second: StateType) -> OptimizerOption
       #expect(fault.code == .offloadUnavailable && fault.fix != nil)
     }
     rig.options.offload = OffloadOptions(fraction: 0.5, tier: .numaNode(4_000))
-    let fault = #expect(throws: Fault.self) { [rig] in
-      _ = try rig.makeOptimizer(SelfWorld(), try Engine())
+    let absent = rig
+    let fault = #expect(throws: Fault.self) {
+      _ = try absent.makeOptimizer(SelfWorld(), try Engine())
     }
     #expect(fault?.code == .offloadUnavailable)
     #expect(fault?.message.contains("4000") == true)

@@ -32,7 +32,8 @@ struct StoredTensors {
 
   init(_ path: String) throws {
     bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
-    let length = (0..<8).reduce(0) { $0 | Int(bytes[$1]) << (8 * $1) }
+    var length = 0
+    for i in 0..<8 { length |= Int(bytes[i]) << (8 * i) }
     let text = String(decoding: bytes[8..<8 + length], as: UTF8.self)
     header = try #require(try JSONValue.parse(text).object)
     start = 8 + length

