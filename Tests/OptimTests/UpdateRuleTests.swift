@@ -57,7 +57,8 @@ import Testing
         let weights = try stored.floats("\(i).\(j + 1).param")
         #expect(largestError(parameter.tensor.values, weights, floor: 1e-2) < 1e-6)
         for (kind, name) in [
-          (StateKind.firstMoment, "exp_avg"), (.secondMoment, "exp_avg_sq"), (.momentum, "momentum"),
+          (StateKind.firstMoment, "exp_avg"), (.secondMoment, "exp_avg_sq"),
+          (.momentum, "momentum"),
         ] where optimizer.stateKinds.contains(kind) {
           var values: [Float] = []
           try optimizer.exportState(kind, of: "w") { (_, part) in values += Array(part) }
