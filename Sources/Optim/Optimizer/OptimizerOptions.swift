@@ -56,19 +56,29 @@ public struct OptimizerOptions: Sendable {
       }
     }
     guard mainParameterType == .float32 || mainParameterType == .float16 else {
-      throw refuse("main_params_dtype", "\(mainParameterType.rawValue) is no type for it", "fp32 or fp16")
+      throw refuse(
+        "main_params_dtype", "\(mainParameterType.rawValue) is no type for it", "fp32 or fp16")
     }
     guard mainGradientType == .float32 || mainGradientType == .bfloat16 else {
-      throw refuse("main_grads_dtype", "\(mainGradientType.rawValue) is no type for it", "fp32 or bf16")
+      throw refuse(
+        "main_grads_dtype", "\(mainGradientType.rawValue) is no type for it", "fp32 or bf16")
     }
     if let fraction = offload?.fraction, !(fraction >= 0 && fraction <= 1) {
       throw refuse("optimizer_offload_fraction", "\(fraction) is no part", "give 0 to 1")
+    }
+    if let block = offload?.blockElements,
+      !(1...StateStore.blockElements ~= block) || block % 64 != 0
+    {
+      throw refuse(
+        "optimizer_cpu_offload", "a block of \(block) elements cannot be streamed",
+        "use a multiple of 64, at most \(StateStore.blockElements)")
     }
     try validateRule()
   }
 
   private func validateRule() throws(Fault) {
-    func check(_ flag: String, _ value: Double, _ accepted: Bool, _ expected: String) throws(Fault) {
+    func check(_ flag: String, _ value: Double, _ accepted: Bool, _ expected: String) throws(Fault)
+    {
       guard accepted else {
         throw Fault(
           .optimizerRefused, "\(value) is out of range", at: .flag(flag), expected: expected)
