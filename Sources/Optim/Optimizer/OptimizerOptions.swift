@@ -16,6 +16,9 @@ public struct OptimizerOptions: Sendable {
   public var secondMomentType = StateType.float32
   /// N of `canonical_batch_chunks`; 1 gives no promise over data-parallel sizes.
   public var canonicalChunks = 1
+  /// Data-parallel ranks whose rows meet in an expert of this rank, when canonical chunks ask for
+  /// separate sums; a power of two, 1 otherwise.
+  public var expertLanes = 1
   /// Elements after which a bucket is closed; nil makes one bucket per buffer.
   public var bucketSize: Int?
   public var offload: OffloadOptions?
