@@ -1,0 +1,78 @@
+import Support
+import Tensor
+import Testing
+
+@testable import Parallel
+
+/// Whole expert layers on 1, 2 and 4 ranks, over tensor, expert and expert-tensor parallelism.
+@Suite("Expert layers against stored runs", .timeLimit(.minutes(2)))
+struct ExpertLayerGoldenTests {
+  /// A rank's part of a layout sees other rows than the whole micro-batch, so with a capacity or an
+  /// auxiliary loss the reference's results depend on tp; `byChosenRule` names those that do not.
+  private func expectValues(_ rig: ExpertRig, _ parts: [ExpertRig.Part], byChosenRule: Bool) throws
+  {
+    let stored =
+      byChosenRule && rig.golden.has("values_by_chosen_rule")
+      ? try rig.golden.text("values_by_chosen_rule") : try rig.golden.text("values")
+    func expect(_ values: [Float], _ name: String) throws {
+      let error = difference(values, try rig.tensors.floats("\(stored).\(name)"))
+      #expect(error < 1e-5, "\(rig.testDescription): \(name)")
+    }
+    try expect(parts.rows { $0.y }, "y")
+    try expect(parts.rows { $0.dx }, "grad_x")
+    try expect(parts.routerGradient(), "grad_router")
+    try expect(parts.expertGradient(rig) { $0.fc1 }, "grad_fc1")
+    try expect(parts.expertGradient(rig) { $0.fc2 }, "grad_fc2")
+  }
+
+  @Test(
+    "Outputs and all gradients are the reference's in every layout",
+    arguments: ["plain", "top1", "starved", "drop", "pad", "aux"])
+  func values(name: String) throws {
+    let rigs = try ExpertRig.all().filter { $0.name == name }
+    #expect(rigs.count >= 4)
+    for rig in rigs { try expectValues(rig, try rig.run(), byChosenRule: true) }
+  }
+
+  @Test("With the capacity counted per rank, outputs and gradients are the reference's under tp too")
+  func capacityPerRank() throws {
+    let rigs = try ExpertRig.all().filter(\.hasCapacity)
+    #expect(rigs.contains { $0.shape.tp > 1 })
+    for var rig in rigs {
+      rig.scope = .rank
+      try expectValues(rig, try rig.run(), byChosenRule: false)
+    }
+  }
+
+  @Test("Every expert gets the reference's rows in its order: by source rank, then by row")
+  func rowOrder() throws {
+    for var rig in try ExpertRig.all() {
+      rig.scope = .rank
+      let parts = try rig.run()
+      let ranks = try #require(rig.golden.json["ranks"]?.array).map { GoldenCase(json: $0) }
+      for (part, rank) in zip(parts, ranks) {
+        let place = part.place
+        #expect(place.dp == (try rank.int("dp")) && place.tp == (try rank.int("tp")))
+        #expect(place.ep == (try rank.int("ep")) && place.etp == (try rank.int("etp")))
+        let counts = try rank.ints("tokens_per_local_expert")
+        #expect(part.expertRows.map(\.count) == counts, "\(rig.testDescription)")
+        // Which rows fill an expert up is free: they have no gate.
+        if rig.pads { continue }
+        #expect(
+          part.expertRows.flatMap { $0 } == (try rank.ints("expert_input_rows")),
+          "\(rig.testDescription)")
+      }
+    }
+  }
+
+  @Test("Tensor-parallel peers end with the same router gradient")
+  func routerPeers() throws {
+    for rig in try ExpertRig.all() where rig.shape.tp > 1 {
+      let parts = try rig.run()
+      for part in parts {
+        let peer = try #require(parts.first { $0.place.dp == part.place.dp && $0.place.tp == 0 })
+        #expect(part.router == peer.router, "\(rig.testDescription)")
+      }
+    }
+  }
+}
