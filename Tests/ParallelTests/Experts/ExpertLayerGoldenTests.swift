@@ -52,8 +52,8 @@ struct ExpertLayerGoldenTests {
       let ranks = try #require(rig.golden.json["ranks"]?.array).map { GoldenCase(json: $0) }
       for (part, rank) in zip(parts, ranks) {
         let place = part.place
-        #expect(place.dp == (try rank.int("dp")) && place.tp == (try rank.int("tp")))
-        #expect(place.ep == (try rank.int("ep")) && place.etp == (try rank.int("etp")))
+        let stored = try ["dp", "tp", "ep", "etp"].map { try rank.int($0) }
+        #expect([place.dp, place.tp, place.ep, place.etp] == stored)
         let counts = try rank.ints("tokens_per_local_expert")
         #expect(part.expertRows.map(\.count) == counts, "\(rig.testDescription)")
         // Which rows fill an expert up is free: they have no gate.

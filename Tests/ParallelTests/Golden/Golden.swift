@@ -34,13 +34,14 @@ struct GoldenCase: Sendable {
 
   func has(_ key: String) -> Bool { json[key].map { !$0.isNull } ?? false }
   func int(_ key: String) throws -> Int { try #require(json[key]?.int, "\(key)") }
-  func flag(_ key: String) throws -> Bool { try #require(json[key]?.bool, "\(key)") }
+  func flag(_ key: String) throws -> Bool { try #require(json[key]?.bool as Bool?, "\(key)") }
   func text(_ key: String) throws -> String { try #require(json[key]?.string, "\(key)") }
   func double(_ key: String) throws -> Double { try #require(json[key]?.double, "\(key)") }
   /// Nil for a null or missing member.
   func optional(_ key: String) -> Double? { json[key]?.double }
   func ints(_ key: String) throws -> [Int] {
-    try #require(json[key]?.array, "\(key)").compactMap(\.int)
+    let list = try #require(json[key]?.array, "\(key)")
+    return list.compactMap(\.int)
   }
 }
 
@@ -51,16 +52,17 @@ struct GoldenTensors: Sendable {
   private let start: Int
 
   init(path: String) throws {
-    bytes = [UInt8](try Data(contentsOf: URL(filePath: path)))
+    let bytes = [UInt8](try Data(contentsOf: URL(filePath: path)))
     let length = (0..<8).reduce(0) { $0 | Int(bytes[$1]) << (8 * $1) }
-    header = try #require(
-      try JSONValue.parse(String(decoding: bytes[8..<8 + length], as: UTF8.self)).object)
+    let text = String(decoding: bytes[8..<8 + length], as: UTF8.self)
+    header = try #require(try JSONValue.parse(text).object)
     start = 8 + length
+    self.bytes = bytes
   }
 
   private func raw(_ name: String) throws -> ArraySlice<UInt8> {
-    let offsets = try #require(
-      header[name]?["data_offsets"]?.array?.compactMap(\.int), "no tensor \(name)")
+    let range = try #require(header[name]?["data_offsets"]?.array, "no tensor \(name)")
+    let offsets = range.compactMap(\.int)
     return bytes[start + offsets[0]..<start + offsets[1]]
   }
 
