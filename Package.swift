@@ -109,7 +109,7 @@ let package = Package(
     tests("Tensor", ["Support"]),
     tests("Parallel", ["Support", "Tensor", "rank-tests"], fixtures: true),
     tests("Model", ["Support", "Tensor", "Parallel"]),
-    tests("Optim", ["Support", "Tensor", "Parallel"]),
+    tests("Optim", ["Support", "Tensor", "Parallel"], fixtures: true),
     tests("Data", of: "DataPipeline", ["Support"], fixtures: true),
     tests("Checkpoint", ["Support", "Tensor"], fixtures: true),
     tests("Launcher", ["Support"], fixtures: true),

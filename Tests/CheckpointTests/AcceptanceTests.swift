@@ -41,8 +41,9 @@ import Testing
     try process.run()
     let output = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
     process.waitUntilExit()
-    print(output.split(separator: "\n").filter { $0.hasPrefix("#") || $0.hasSuffix("ED") }
-      .joined(separator: "\n"))
+    print(
+      output.split(separator: "\n").filter { $0.hasPrefix("#") || $0.hasSuffix("ED") }
+        .joined(separator: "\n"))
     #expect(process.terminationStatus == 0, "\(output)")
     #expect(output.contains("ACCEPTED"))
   }

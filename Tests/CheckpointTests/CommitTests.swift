@@ -36,10 +36,14 @@ import Testing
     var numbers = SeededNumbers(seed: UInt64(place.iteration))
     let checkpoint = RandomCheckpoint(&numbers, count: 2)
     let reader = try TorchDistReader(place.folder)
-    for spec in checkpoint.specs { #expect(try reader.bytes(spec.name) == checkpoint.data[spec.name]) }
+    for spec in checkpoint.specs {
+      #expect(try reader.bytes(spec.name) == checkpoint.data[spec.name])
+    }
   }
 
-  @Test("A fault at any point of a save leaves a whole checkpoint behind", arguments: CommitPoint.allCases)
+  @Test(
+    "A fault at any point of a save leaves a whole checkpoint behind",
+    arguments: CommitPoint.allCases)
   func faults(_ point: CommitPoint) throws {
     for again in [false, true] {
       let folder = try TemporaryFolder()
@@ -87,7 +91,9 @@ import Testing
     #expect(release.iteration == 0)
   }
 
-  @Test("A useless tracker stops with the newest whole checkpoint named", arguments: ["", "x", "0", "-3", "9", "1 2"])
+  @Test(
+    "A useless tracker stops with the newest whole checkpoint named",
+    arguments: ["", "x", "0", "-3", "9", "1 2"])
   func tracker(_ text: String) throws {
     let folder = try TemporaryFolder()
     try save(folder.path, 1)
@@ -111,7 +117,9 @@ import Testing
     try AtomicFile.write(bytes, to: inner + "/common.pt")
     #expect(fault { try manifest.verify(inner) }?.code == .manifestMismatch)
     try AtomicFile.write(Array(bytes.dropLast()), to: inner + "/common.pt")
-    #expect(fault { _ = try CheckpointLocator.resolve(folder.path, patience: 0) }?.code == .incompleteCheckpoint)
+    #expect(
+      fault { _ = try CheckpointLocator.resolve(folder.path, patience: 0) }?.code
+        == .incompleteCheckpoint)
     let text = String(decoding: try AtomicFile.read(inner + "/manifest.json"), as: UTF8.self)
     try AtomicFile.write(
       text.replacingOccurrences(of: "\"position\": 10", with: "\"position\": 11"),

@@ -49,7 +49,8 @@ import Testing
     #expect(vision.find("visual.visual.merger.norm.weight").count == 1)
   }
 
-  @Test("The list of extra states is the list that megatron-core wrote", arguments: Samples.megatron)
+  @Test(
+    "The list of extra states is the list that megatron-core wrote", arguments: Samples.megatron)
   func extraStates(_ sample: String) throws {
     // The optimizer samples of 0.16 and the minimal one do not stand for Transformer Engine.
     guard !sample.hasSuffix("minimal_torch_free"), !sample.contains("mcore016_dense_dp2"),

@@ -23,7 +23,8 @@ struct RandomCheckpoint {
     }
     objects = [
       .byteTensor(ObjectShard.key("a._extra_state", offset: [0], shape: [2]), []),
-      .byteTensor(ObjectShard.key("a._extra_state", offset: [1], shape: [2]), [0x80, 4, 0x4E, 0x2E]),
+      .byteTensor(
+        ObjectShard.key("a._extra_state", offset: [1], shape: [2]), [0x80, 4, 0x4E, 0x2E]),
       ObjectShard("plain", value: .dictionary([("x", .int(1)), ("y", .list([.text("é")]))])),
     ]
   }
@@ -188,7 +189,8 @@ struct RandomCheckpoint {
     _ = try TorchDistWriter.finish(folder.path, reports: [report], common: Self.common)
     let path = folder.path + "/__0_0.distcp"
     var content = try AtomicFile.read(path)
-    let place = try #require(content.indices.first { content[$0...].prefix(9).allSatisfy { $0 == 5 } })
+    let place = try #require(
+      content.indices.first { content[$0...].prefix(9).allSatisfy { $0 == 5 } })
     content[place + 500] ^= 1
     try AtomicFile.write(content, to: path)
     let reader = try TorchDistReader(folder.path)
@@ -272,7 +274,10 @@ struct RandomCheckpoint {
     try writer.write(
       record.pickle,
       storages: [
-        ("0", storage.count, { (emit) throws(Fault) in try storage.withRaw { (raw) throws(Fault) in try emit(raw) } })
+        (
+          "0", storage.count,
+          { (emit) throws(Fault) in try storage.withRaw { (raw) throws(Fault) in try emit(raw) } }
+        )
       ])
     let archive = try TorchArchive(
       ByteSource(file, offset: 0, count: writer.position), allow: .tensor)

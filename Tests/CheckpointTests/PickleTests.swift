@@ -20,7 +20,8 @@ import Testing
         : try AtomicFile.read(folder + "/\(name).pkl")
       for allow in [PickleAllowList.plainData, .tensor, .object] {
         let found = fault { _ = try PickleValue.decode(bytes, allow: allow) }
-        #expect((found == nil) == (verdict.string == "accept"), "\(name): \(String(describing: found))")
+        #expect(
+          (found == nil) == (verdict.string == "accept"), "\(name): \(String(describing: found))")
       }
       #expect(fault { _ = try DistIndex(bytes, path: name) } != nil, "\(name) is no index")
     }
@@ -138,7 +139,8 @@ import Testing
     case 6: return .tuple(some())
     case 7: return .list(some())
     case 8:
-      return .dict(some().enumerated().map { PickleMember(key: .int($0.offset), value: $0.element) })
+      return .dict(
+        some().enumerated().map { PickleMember(key: .int($0.offset), value: $0.element) })
     case 9: return .call(PickleName("torch", "Size"), some())
     default: return .persistent(random(&numbers, depth: depth + 1))
     }

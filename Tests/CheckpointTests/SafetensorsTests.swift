@@ -65,8 +65,10 @@ import Testing
       let writer = try SafetensorsFolderWriter(folder.path, tensors: specs, maxShardBytes: limit)
       for (spec, bytes) in zip(specs, data) {
         let cut = bytes.count / 3
-        try Array(bytes[..<cut]).withRaw { (raw) throws(Fault) in try writer.append(spec.name, raw) }
-        try Array(bytes[cut...]).withRaw { (raw) throws(Fault) in try writer.append(spec.name, raw) }
+        try Array(bytes[..<cut]).withRaw { (raw) throws(Fault) in try writer.append(spec.name, raw)
+        }
+        try Array(bytes[cut...]).withRaw { (raw) throws(Fault) in try writer.append(spec.name, raw)
+        }
       }
       try writer.finish()
       let reader = try SafetensorsFolder(folder.path)
@@ -86,15 +88,21 @@ import Testing
           try reader.read(spec.name, ranges: ranges, into: raw)
         }
         #expect(part == wanted)
-        guard let rows = ranges.first, let size = spec.shape.first, size > 0 else { continue }
-        let row = spec.byteCount / size
-        var lines = [UInt8](repeating: 0, count: rows.count * row)
-        try lines.withMutableRaw { (raw) throws(Fault) in
-          try reader.read(spec.name, rows: rows, into: raw)
-        }
-        #expect(lines == Array(bytes[rows.lowerBound * row..<rows.upperBound * row]))
+        try checkRows(reader, spec, bytes, ranges.first)
       }
     }
+  }
+
+  private func checkRows(
+    _ reader: SafetensorsFolder, _ spec: TensorSpec, _ bytes: [UInt8], _ rows: Range<Int>?
+  ) throws {
+    guard let rows, let size = spec.shape.first, size > 0 else { return }
+    let row = spec.byteCount / size
+    var lines = [UInt8](repeating: 0, count: rows.count * row)
+    try lines.withMutableRaw { (raw) throws(Fault) in
+      try reader.read(spec.name, rows: rows, into: raw)
+    }
+    #expect(lines == Array(bytes[rows.lowerBound * row..<rows.upperBound * row]))
   }
 
   @Test("A writer that gets other bytes than announced says so and leaves no file")
@@ -106,7 +114,8 @@ import Testing
       let early = fault { try writer.finish() }
       #expect(early?.code == .badWriteOrder)
       let late = fault {
-        try [UInt8](repeating: 0, count: 9).withRaw { (raw) throws(Fault) in try writer.append(raw) }
+        try [UInt8](repeating: 0, count: 9).withRaw { (raw) throws(Fault) in try writer.append(raw)
+        }
       }
       #expect(late?.code == .badWriteOrder)
     }
@@ -127,7 +136,8 @@ import Testing
     #expect(fault { _ = try SafetensorsFolder(folder.path) }?.code == .badSafetensorsIndex)
   }
 
-  @Test("An index that leads out of its folder is refused", arguments: ["../x", "/etc/x", "a/b", ""])
+  @Test(
+    "An index that leads out of its folder is refused", arguments: ["../x", "/etc/x", "a/b", ""])
   func path(_ name: String) throws {
     let folder = try TemporaryFolder()
     try AtomicFile.write(

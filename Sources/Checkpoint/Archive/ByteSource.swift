@@ -39,7 +39,9 @@ struct ByteSource: Sendable {
         at: .file(path), found: "\(count) bytes", fix: "copy the file again")
     }
     if let held {
-      held.withUnsafeBytes { buffer.copyMemory(from: .init(rebasing: $0[offset..<offset + buffer.count])) }
+      held.withUnsafeBytes {
+        buffer.copyMemory(from: .init(rebasing: $0[offset..<offset + buffer.count]))
+      }
     } else {
       try file?.read(into: buffer, at: base + offset)
     }
@@ -56,25 +58,5 @@ struct ByteSource: Sendable {
     var bytes = [UInt8](repeating: 0, count: count)
     try bytes.withMutableRaw { (raw) throws(Fault) in try read(into: raw, at: offset) }
     return bytes
-  }
-}
-
-/// Little-endian fields at fixed places of a record.
-struct RecordReader {
-  let bytes: [UInt8]
-  func u16(_ at: Int) -> Int { Int(bytes[at]) | Int(bytes[at + 1]) << 8 }
-  func u32(_ at: Int) -> Int { u16(at) | u16(at + 2) << 16 }
-  /// Nil for a value beyond 63 bits.
-  func u64(_ at: Int) -> Int? { u32(at + 4) < 1 << 31 ? u32(at) | u32(at + 4) << 32 : nil }
-}
-
-/// Little-endian fields, one after another.
-struct RecordWriter {
-  var bytes: [UInt8] = []
-  mutating func u16(_ value: Int) { put(value, 2) }
-  mutating func u32(_ value: Int) { put(value, 4) }
-  mutating func u64(_ value: Int) { put(value, 8) }
-  private mutating func put(_ value: Int, _ width: Int) {
-    for i in 0..<width { bytes.append(UInt8(truncatingIfNeeded: value >> (8 * i))) }
   }
 }

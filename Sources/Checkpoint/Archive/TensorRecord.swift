@@ -68,7 +68,8 @@ struct TensorRecord: Sendable, Equatable {
 
   /// Whether the elements lie one after another in row-major order.
   var isContiguous: Bool {
-    count == 0 || zip(shape, zip(strides, Self.contiguous(shape))).allSatisfy { $0 == 1 || $1.0 == $1.1 }
+    count == 0
+      || zip(shape, zip(strides, Self.contiguous(shape))).allSatisfy { $0 == 1 || $1.0 == $1.1 }
   }
 
   private func checkBounds(_ bad: (String) -> Fault) throws(Fault) {
@@ -111,7 +112,8 @@ struct TensorRecord: Sendable, Equatable {
     let dict = PickleValue.call(PickleName("collections", "OrderedDict"), [])
     let numbers = { (values: [Int]) in PickleValue.tuple(values.map { .int($0) }) }
     let typed = TorchTypes.storageClass(dtype)
-    let storage = typed.map { PickleName("torch", $0) } ?? PickleName("torch.storage", "UntypedStorage")
+    let storage =
+      typed.map { PickleName("torch", $0) } ?? PickleName("torch.storage", "UntypedStorage")
     let id = PickleValue.tuple([
       .text("storage"), .global(storage), .text(storageKey), .text("cpu"),
       .int(typed == nil ? storageCount * dtype.size : storageCount),

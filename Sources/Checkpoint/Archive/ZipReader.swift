@@ -1,4 +1,3 @@
-import CZlib
 import Support
 
 /// The entries of a zip archive that only stores (APPNOTE 6.3.10, method 0).
@@ -106,7 +105,8 @@ struct ZipReader: Sendable {
   private static func findDirectory(_ source: ByteSource) throws(Fault) -> Directory {
     guard source.count >= 22 else { throw bad(source, "it has only \(source.count) bytes") }
     let tailSize = min(source.count, 22 + 0xFFFF)
-    var tail = RecordReader(bytes: try source.read(min(tailSize, 4096), at: source.count - min(tailSize, 4096)))
+    var tail = RecordReader(
+      bytes: try source.read(min(tailSize, 4096), at: source.count - min(tailSize, 4096)))
     var found = endRecord(tail)
     if found == nil, tailSize > 4096 {
       tail = RecordReader(bytes: try source.read(tailSize, at: source.count - tailSize))
@@ -156,7 +156,9 @@ struct ZipReader: Sendable {
     guard record.u32(0) == end64Signature, let count = record.u64(32), let size = record.u64(40),
       let offset = record.u64(48)
     else { throw bad(source, "its 64-bit end record is damaged") }
-    func agree(_ short: Int, _ full: Int, _ marker: Int) -> Bool { short == marker || short == full }
+    func agree(_ short: Int, _ full: Int, _ marker: Int) -> Bool {
+      short == marker || short == full
+    }
     guard agree(short.count, count, 0xFFFF), agree(short.size, size, 0xFFFF_FFFF),
       agree(short.offset, offset, 0xFFFF_FFFF)
     else { throw bad(source, "its two end records disagree") }
@@ -224,15 +226,5 @@ struct ZipReader: Sendable {
     }
     return Entry(
       name: name, size: size, crc: UInt32(record.u32(at + 16)), headerOffset: offset)
-  }
-}
-
-/// CRC-32 of zip archives (IEEE polynomial), by zlib.
-enum CRC32 {
-  static func of(_ bytes: UnsafeRawBufferPointer) -> UInt32 { update(0, bytes) }
-
-  static func update(_ crc: UInt32, _ bytes: UnsafeRawBufferPointer) -> UInt32 {
-    guard let base = bytes.bindMemory(to: UInt8.self).baseAddress else { return crc }
-    return UInt32(truncatingIfNeeded: crc32_z(UInt(crc), base, bytes.count))
   }
 }

@@ -39,7 +39,9 @@ enum Tiling {
   ) -> String? {
     if boxes.count <= 1 { return nil }
     if axis == rank { return "two pieces overlap" }
-    let sorted = boxes.sorted { ($0.offsets[axis], $0.sizes[axis]) < ($1.offsets[axis], $1.sizes[axis]) }
+    let sorted = boxes.sorted {
+      ($0.offsets[axis], $0.sizes[axis]) < ($1.offsets[axis], $1.sizes[axis])
+    }
     var start = 0
     while start < sorted.count {
       var end = start
@@ -48,7 +50,9 @@ enum Tiling {
       // The longest run of pieces that touch each other along this axis.
       while end < sorted.count, sorted[end].offsets[axis] < reach {
         let (begin, size) = (sorted[end].offsets[axis], sorted[end].sizes[axis])
-        if begin != sorted[start].offsets[axis] || size != sorted[start].sizes[axis] { slab = false }
+        if begin != sorted[start].offsets[axis] || size != sorted[start].sizes[axis] {
+          slab = false
+        }
         reach = max(reach, begin + size)
         end += 1
       }

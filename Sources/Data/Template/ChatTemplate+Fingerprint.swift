@@ -18,7 +18,7 @@ extension Tokenizer {
   /// SHA-256, in hexadecimal digits, of the tokens, the merges and the rules of matching.
   public var digest: String {
     var hash = SHA256()
-    hash.update(tokens.bytes[...])
+    hash.update(tokens.bytes)
     var numbers: [UInt8] = []
     func add(_ number: Int32) {
       withUnsafeBytes(of: number.littleEndian) { numbers += $0 }
@@ -33,7 +33,7 @@ extension Tokenizer {
       numbers += [token.isSpecial ? 1 : 0, token.isNormalized ? 1 : 0]
     }
     numbers += [normalizesToNFC ? 1 : 0]
-    hash.update(numbers[...])
+    hash.update(numbers)
     hash.update(text: "\(endID ?? -1) \(padID ?? -1)")
     let digits = Array("0123456789abcdef")
     return String(hash.digest().flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })

@@ -17,8 +17,8 @@ public enum ProgramBodies {
   public static let parity: Programs.Body<ParityOptions> = { (options) throws(Fault) in
     try ParityEntry.run(options)
   }
-  public static let bench: Programs.Body<BenchOptions> = { options throws(Fault) in
-    throw notBuilt(.bench)
+  public static let bench: Programs.Body<BenchOptions> = { (options) throws(Fault) in
+    try BenchEntry.run(options)
   }
 
   private static func notBuilt(_ program: ProgramName) -> Fault {

@@ -38,6 +38,8 @@ public struct BenchFlags: Sendable {
   public var steps = 5
   public var sequenceLength = 1024
   public var microBatchSize = 1
+  /// Part of the tokens that have a label.
+  public var trained = 1.0
 
   public init() {}
 
@@ -54,5 +56,6 @@ public struct BenchFlags: Sendable {
     Option(\.steps, "steps", "Training steps to measure.").atLeast(1),
     Option(\.sequenceLength, "seq_length", "Tokens of a row.").atLeast(1),
     Option(\.microBatchSize, "micro_batch_size", "Rows of a forward pass.").atLeast(1),
+    Option(\.trained, "trained", "Part of the tokens that have a label.").between(0, 1),
   ].under(.bench)
 }
