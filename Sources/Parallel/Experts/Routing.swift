@@ -143,7 +143,9 @@ struct ExpertCounts {
   }
 
   /// Places among the received rows (blocks of etp peers, then sources, then experts), ordered by
-  /// expert, etp peer, source.
+  /// expert, source, etp peer: by rank, as neighbours in the world are etp peers. With consecutive
+  /// tokens on consecutive ranks that is the order of the tokens, so sums over an expert's rows
+  /// have the bits of one rank.
   func expertRows() -> ([Int32], [Int]) {
     let own = received[0][0].count
     var rows: [Int32] = []
@@ -159,8 +161,8 @@ struct ExpertCounts {
       }
     }
     for expert in 0..<own {
-      for p in received.indices {
-        for source in received[p].indices {
+      for source in received[0].indices {
+        for p in received.indices {
           let start = starts[p][source][expert]
           for i in 0..<received[p][source][expert] { rows.append(Int32(start + i)) }
         }

@@ -87,8 +87,19 @@ struct DispatchGoldenTests {
         rows, with: try rig.tensor("grad_permuted", rows: try rig.golden.int("rows_out")))
       try tape.backward()
       let dx = try #require(tape.gradient(of: x)).values
-      #expect(difference(dx, try rig.tensors.floats("\(rig.i).grad_x")) < 1e-6, "case \(rig.i)")
+      #expect(difference(dx, try expected(rig, width: x.tensor.rowSize)) < 1e-6, "case \(rig.i)")
     }
+  }
+
+  /// Rows that only fill an expert up have a gate of 0 and so a gradient of 0; the stored one counts
+  /// whatever is put in for them.
+  private func expected(_ rig: Rig, width h: Int) throws -> [Float] {
+    var dx = try rig.tensors.floats("\(rig.i).grad_x")
+    let rows = try rig.tensors.floats("\(rig.i).grad_permuted")
+    for (i, slot) in rig.routing.sentSlots.enumerated() where slot < 0 {
+      for c in 0..<h { dx[Int(rig.routing.sentRows[i]) * h + c] -= rows[i * h + c] }
+    }
+    return dx
   }
 
   @Test("Combined rows are the sums of their weighted copies, forward and backward")
