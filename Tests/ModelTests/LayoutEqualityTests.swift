@@ -30,7 +30,9 @@ import Testing
   func experts(dtype: DType) throws {
     var rig = LayoutRig(layers: 3, experts: 8)
     rig.dtype = dtype
-    rig.adjust = { $0.auxLossCoefficient = 0.01; $0.zLossCoefficient = 0.001 }
+    rig.adjust = {
+      $0.auxLossCoefficient = 0.01; $0.zLossCoefficient = 0.001
+    }
     let one = try rig.run(ranks: 1, sequenceParallel: false)
     for ranks in [2, 4] {
       expectSame(
@@ -68,7 +70,8 @@ import Testing
         rig.plan = plan
         expectSame(one, try rig.run(ranks: 1, sequenceParallel: false), "\(plan)")
         expectSame(
-          one, try rig.run(ranks: 2, sequenceParallel: true, ep: experts > 0 ? 2 : 1), "\(plan) tp 2")
+          one, try rig.run(ranks: 2, sequenceParallel: true, ep: experts > 0 ? 2 : 1),
+          "\(plan) tp 2")
       }
     }
   }

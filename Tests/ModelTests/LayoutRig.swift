@@ -35,11 +35,12 @@ struct LayoutRig: Sendable {
   func config() throws -> QwenConfig {
     let moe =
       experts == 0
-      ? "" : """
-        ,"num_experts": \(experts), "num_experts_per_tok": \(topK),
-        "moe_intermediate_size": \(expertWidth), "norm_topk_prob": true,
-        "mlp_only_layers": \(denseLayers)
-        """
+      ? ""
+      : """
+      ,"num_experts": \(experts), "num_experts_per_tok": \(topK),
+      "moe_intermediate_size": \(expertWidth), "norm_topk_prob": true,
+      "mlp_only_layers": \(denseLayers)
+      """
     let text = """
       {"model_type": "\(experts == 0 ? "qwen3" : "qwen3_moe")", "vocab_size": \(vocabulary),
        "hidden_size": \(hidden), "intermediate_size": \(feedForward),

@@ -79,4 +79,21 @@ struct RandomLayoutTests {
       ranks: draw.ranks, sequenceParallel: draw.sequenceParallel, ep: draw.ep, etp: draw.etp)
     expectSame(one, other, "\(draw)")
   }
+
+  @Test(
+    "Three ranks, which divide no canonical cut, agree to rounding",
+    arguments: [(0, 1, 1, false), (0, 1, 1, true), (12, 3, 1, true), (12, 1, 3, true)])
+  func threeRanks(experts: Int, ep: Int, etp: Int, sequenceParallel: Bool) throws {
+    var rig = LayoutRig(layers: 3, experts: experts, topK: 3)
+    (rig.groups, rig.heads, rig.vocabulary) = (3, 9, 72)
+    rig.adjust = {
+      $0.auxLossCoefficient = 0.01
+      $0.capacityFactor = 1.25
+    }
+    let one = try rig.run()
+    rig.multiple = sequenceParallel ? 24 : 1
+    let three = try rig.run(ranks: 3, sequenceParallel: sequenceParallel, ep: ep, etp: etp)
+    for (a, b) in zip(one.loss, three.loss) { #expect(abs(a - b) <= 1e-5 * max(1, a)) }
+    expectClose(three, one, tolerance: 2e-5, "three ranks")
+  }
 }

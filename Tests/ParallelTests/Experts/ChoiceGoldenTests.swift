@@ -26,7 +26,9 @@ private struct DenseChoice {
       gates[place] = slots[slot] ? choice.gates[slot] : 0
     }
     map = kept
-    for (expert, rows) in fill.enumerated() { for row in rows { map[row * experts + expert] = true } }
+    for (expert, rows) in fill.enumerated() {
+      for row in rows { map[row * experts + expert] = true }
+    }
   }
 
   func perExpert(_ map: [Bool]) -> [Int] {

@@ -34,7 +34,8 @@ struct ExpertLayerGoldenTests {
     for rig in rigs { try expectValues(rig, try rig.run(), byChosenRule: true) }
   }
 
-  @Test("With the capacity counted per rank, outputs and gradients are the reference's under tp too")
+  @Test(
+    "With the capacity counted per rank, outputs and gradients are the reference's under tp too")
   func capacityPerRank() throws {
     let rigs = try ExpertRig.all().filter(\.hasCapacity)
     #expect(rigs.contains { $0.shape.tp > 1 })

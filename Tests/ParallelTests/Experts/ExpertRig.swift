@@ -18,7 +18,9 @@ struct ExpertRig: Sendable, CustomTestStringConvertible {
   let hidden: Int
   var scope = RouterOptions.CapacityScope.group
 
-  var testDescription: String { "\(name) tp \(shape.tp) ep \(shape.ep) etp \(shape.etp) of \(world)" }
+  var testDescription: String {
+    "\(name) tp \(shape.tp) ep \(shape.ep) etp \(shape.etp) of \(world)"
+  }
   var hasCapacity: Bool { golden.has("capacity_factor") }
   var pads: Bool { golden.json["pad_to_capacity"]?.bool ?? false }
 

@@ -84,7 +84,8 @@ private struct RouterRig: Sendable {
     let alone = SelfWorld(label: "self")
     let samples = (0..<b).map { $0 * s..<($0 + 1) * s }
     let layout = try SequenceLayout(
-      starts: (0...b).map { Int32($0 * s) }, realTokens: s * b, paddedSequences: samples, on: engine)
+      starts: (0...b).map { Int32($0 * s) }, realTokens: s * b, paddedSequences: samples, on: engine
+    )
     var setting = Setting(
       engine: engine, groups: ModelGroups(tp: world, ep: alone, etp: alone),
       sequenceParallel: ranks > 1, layout: layout, statistics: RouterStatistics())

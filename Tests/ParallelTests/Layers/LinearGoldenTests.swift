@@ -79,7 +79,8 @@ struct LinearGoldenTests {
       .map { try Rig($0, $1, tensors, layout) }
   }
 
-  @Test("Column-parallel linear: output, input gradient, weight gradient", arguments: TensorLayout.all)
+  @Test(
+    "Column-parallel linear: output, input gradient, weight gradient", arguments: TensorLayout.all)
   func column(layout: TensorLayout) throws {
     for rig in try rigs("column", layout) {
       let parts = try rig.run(Self.column)
