@@ -85,4 +85,27 @@ struct ExpertLayerGoldenTests {
       }
     }
   }
+
+  @Test("In lanes the gradient of each source has the bits of its rows alone")
+  func lanes() throws {
+    let rig = try #require(
+      try ExpertRig.all().first { $0.name == "plain" && $0.shape.ep == 2 && $0.world == 2 })
+    #expect(rig.shape.tp == 1)
+    var split = rig
+    split.lanes = [0, 1]
+    let parts = try split.run()
+    for source in 0..<2 {
+      var alone = rig
+      (alone.world, alone.shape, alone.firstReplica) = (1, MeshShape(), source)
+      let one = try #require(try alone.run().first)
+      let own = rig.experts / 2
+      for part in parts {
+        for e in 0..<own {
+          let global = part.place.ep * own + e
+          #expect(part.laneGradients[e][source] == one.fc1[global], "expert \(global)")
+          #expect(part.laneGradients[own + e][source] == one.fc2[global], "expert \(global)")
+        }
+      }
+    }
+  }
 }

@@ -9,10 +9,14 @@ struct ExpertRig: Sendable, CustomTestStringConvertible {
   let golden: GoldenCase
   let tensors: GoldenTensors
   let name: String
-  let shape: MeshShape
-  let world: Int
+  var shape: MeshShape
+  var world: Int
   /// Rows of one data-parallel rank.
   let rows: Int
+  /// The data-parallel rank whose rows rank 0 gets.
+  var firstReplica = 0
+  /// Sums of sources are kept apart: the lane of each rank of the expert-parallel group.
+  var lanes: [Int] = []
   let experts: Int
   let width: Int
   let hidden: Int
@@ -61,6 +65,8 @@ struct ExpertRig: Sendable, CustomTestStringConvertible {
     var router: [Float] = []
     var fc1: [[Float]] = []  // whole matrices of its experts, zero where others have columns
     var fc2: [[Float]] = []
+    /// Of each expert and lane.
+    var laneGradients: [[[Float]]] = []
     /// Rows of the global batch its experts work on, each expert's in order.
     var expertRows: [[Int]] = []
   }
@@ -72,12 +78,14 @@ struct ExpertRig: Sendable, CustomTestStringConvertible {
   private func rank(_ world: any Communicator) throws -> Part {
     let mesh = try ProcessMesh(world: world, shape: shape)
     let engine = try Engine()
-    let setting = try Setting.test(
+    var setting = try Setting.test(
       tokens: rows, on: engine, groups: ModelGroups(tp: mesh.tp, ep: mesh.ep, etp: mesh.etp),
       sequenceParallel: shape.sequenceParallel)
+    setting.expertLanes = lanes
     let layer = try layer(mesh, engine)
+    try attachLanes(layer, engine)
     let own = setting.ownRows
-    let first = mesh.coordinates.dp * rows + own.lowerBound
+    let first = (firstReplica + mesh.coordinates.dp) * rows + own.lowerBound
     let range = first * hidden..<(first + own.count) * hidden
     let placement = shape.tp > 1 ? Placement(tp: .split(0)) : .same
     let tape = Tape()
@@ -95,16 +103,28 @@ struct ExpertRig: Sendable, CustomTestStringConvertible {
     part.y = y.tensor.values
     part.dx = try #require(tape.gradient(of: x)).values
     part.router = layer.router.weight.gradientValues
-    part.fc1 = layer.experts.input.map(whole)
-    part.fc2 = layer.experts.output.map(whole)
+    part.fc1 = layer.experts.input.map { whole($0.gradientValues, $0.slices) }
+    part.fc2 = layer.experts.output.map { whole($0.gradientValues, $0.slices) }
+    part.laneGradients = (layer.experts.input + layer.experts.output).map { parameter in
+      parameter.lanes.map { whole($0.gradient.values, parameter.slices) }
+    }
     part.expertRows = try expertRows(layer, x.tensor, first: first, context)
     return part
   }
 
-  private func whole(_ parameter: Parameter) -> [Float] {
-    var values = [Float](repeating: 0, count: parameter.slices.globalShape.reduce(1, *))
-    let own = parameter.gradientValues
-    parameter.slices.forEach { values[$1] += own[$0] }
+  private func attachLanes(_ layer: ExpertLayer, _ engine: Engine) throws {
+    guard !lanes.isEmpty else { return }
+    for parameter in layer.experts.input + layer.experts.output {
+      parameter.lanes = try Set(lanes).map { _ in
+        Parameter.Lane(
+          gradient: try Tensor.zeros(parameter.shape, .float32, on: engine), hasGradient: false)
+      }
+    }
+  }
+
+  private func whole(_ own: [Float], _ slices: ParameterSlices) -> [Float] {
+    var values = [Float](repeating: 0, count: slices.globalShape.reduce(1, *))
+    slices.forEach { values[$1] += own[$0] }
     return values
   }
 
