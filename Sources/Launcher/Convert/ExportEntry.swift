@@ -17,7 +17,7 @@ public enum ExportEntry {
   }
 
   private static func convert(_ options: ExportOptions) throws(Fault) {
-    let logger = Logger()
+    let logger = Logger(level: options.logging.level)
     for note in options.report.notes { logger.info(note) }
     for warning in options.report.warnings { logger.warning(warning) }
     if let line = options.report.inertLine { logger.info(line) }

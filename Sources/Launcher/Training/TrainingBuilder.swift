@@ -33,7 +33,7 @@ struct TrainingBuilder {
   }
 
   func build() throws(Fault) -> TrainingRun {
-    let logger = Logger(rank: world.rank)
+    let logger = Logger(level: options.logging.level, rank: world.rank)
     sayOptions(logger)
     let folder = try ModelFolder(
       model: options.model.model, checkpoint: options.checkpoint.load)

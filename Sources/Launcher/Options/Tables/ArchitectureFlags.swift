@@ -41,7 +41,10 @@ public struct ArchitectureFlags: Sendable {
       Option(\.numExperts, "num_experts", "Experts of a layer.").atLeast(1),
       Option(\.moeFFNHiddenSize, "moe_ffn_hidden_size", "Width of an expert.").atLeast(1),
       Option(\.moeRouterTopK, "moe_router_topk", "Experts per token.").atLeast(1),
-    ].under(.architecture).map { $0.unset("from config.json") } + fixedRows
+    ].under(.architecture).map {
+      $0.unset("from config.json").refused(
+        "the model is built as its config.json says; change it there")
+    } + fixedRows
 
   private static let fixedRows: [Option<ArchitectureFlags>] =
     [

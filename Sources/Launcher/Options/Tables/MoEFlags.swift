@@ -42,7 +42,8 @@ public struct MoEFlags: Sendable {
 
   static let rows: [Option<MoEFlags>] =
     [
-      .init(\.groupedGEMM, "moe_grouped_gemm", "All experts of a rank in one call."),
+      Option(\.groupedGEMM, "moe_grouped_gemm", "All experts of a rank in one call.")
+        .noEffect("that is always so"),
       Option(
         recorded: "moe_permute_fusion", .bool, .bool(false), "Sort rows while they are copied."
       ).noEffect("that is always so"),
