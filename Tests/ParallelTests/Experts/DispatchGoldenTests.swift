@@ -91,8 +91,8 @@ struct DispatchGoldenTests {
     }
   }
 
-  /// Rows that only fill an expert up have a gate of 0 and so a gradient of 0; the stored one counts
-  /// whatever is put in for them.
+  /// Rows that only fill an expert up have a gate of 0 and so a gradient of 0; the stored one
+  /// counts whatever is put in for them.
   private func expected(_ rig: Rig, width h: Int) throws -> [Float] {
     var dx = try rig.tensors.floats("\(rig.i).grad_x")
     let rows = try rig.tensors.floats("\(rig.i).grad_permuted")
