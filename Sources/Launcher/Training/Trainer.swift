@@ -27,7 +27,7 @@ final class Trainer {
     while run.position.iteration < run.trainIterations, reason == .none {
       guard let batches = try nextBatches() else { break }
       let outcome = try step.make(batches)
-      try record.add(outcome)
+      try recordAgreed { (record) throws(Fault) in try record.add(outcome) }
       let iteration = run.position.iteration
       if evaluation.isDue(iteration) { try evaluate(isFinal: false) }
       let request = try stop.check(iteration)
@@ -38,7 +38,8 @@ final class Trainer {
     }
     if lastSaved != run.position.iteration, run.position.iteration > 0 { try save() }
     if reason == .none, run.evalIterations > 0 { try evaluate(isFinal: true) }
-    try record.finish(lastSaved: lastSaved.map { saver.path(of: $0) }, reason: reason)
+    let path = lastSaved.map { saver.path(of: $0) }
+    try recordAgreed { (record) throws(Fault) in try record.finish(lastSaved: path, reason: reason) }
     return reason.exitCode
   }
 
@@ -54,15 +55,23 @@ final class Trainer {
     }
   }
 
+  /// The log is written by one rank; a full disk there ends the run on all.
+  private func recordAgreed(_ body: (inout StepRecorder) throws(Fault) -> Void) throws(Fault) {
+    var own = record
+    try run.groups.world.agreeing { () throws(Fault) in try body(&own) }
+    record = own
+  }
+
   private func evaluate(isFinal: Bool) throws(Fault) {
     record.pause()
-    try record.add(try evaluation.evaluate(isFinal: isFinal))
+    let result = try evaluation.evaluate(isFinal: isFinal)
+    try recordAgreed { (record) throws(Fault) in try record.add(result) }
     record.resume()
   }
 
   private func save() throws(Fault) {
     record.pause()
-    try record.flush()
+    try recordAgreed { (record) throws(Fault) in try record.flush() }
     try saver.save()
     lastSaved = run.position.iteration
     record.resume()
