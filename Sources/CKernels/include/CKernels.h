@@ -256,3 +256,5 @@ void ck_from_f8e4m3(ck_engine *e, long n, const uint8_t *x, float scale, float *
 #ifdef __cplusplus
 }
 #endif
+
+#include "CKernelsReference.h"

@@ -8,6 +8,9 @@ public enum StartupText {
       + "local_world_size: \(world.localSize)"
   }
 
+  /// The dump of all arguments, as in `args.json`, on one line.
+  public static func arguments(_ json: JSONValue) -> String { "args: " + json.write(.python) }
+
   /// - Parameters: numbers of elements.
   public static func parameters(
     rank: Int, model: String, all: Int, trainable: Int, buffers: Int = 0

@@ -18,6 +18,10 @@ extension TrainingOptions {
     if !given.isGiven("log_interval") { logging.logInterval = swift.loggingSteps }
     if !given.isGiven("load"), let folder = swift.resumeFromCheckpoint { checkpoint.load = folder }
     if swift.saveOnlyModel { checkpoint.noSaveOptim = true }
+    if swift.saveStrategy == .no, !given.isGiven("save_interval"), !given.isGiven("save_steps") {
+      checkpoint.saveInterval = Int.max
+      report.notes.append("save_strategy no: the last checkpoint only is written")
+    }
     if swift.evalStrategy == .no { logging.evalIters = 0 }
     if !given.isGiven("num_workers") { data.numWorkers = swift.dataloaderNumWorkers ?? 1 }
     if !swift.trainDataloaderShuffle, !given.isGiven("dataloader_type") {

@@ -32,7 +32,9 @@ public struct TrainingOptions: ProgramOptions {
   /// What the flags of the two forms have in common.
   private static let commonRows: [Option<TrainingOptions>] =
     (DataFlags.sourceRows + DataFlags.trainingRows).rows(in: \.data)
-    + (TemplateFlags.rows + TemplateFlags.lossRows).rows(in: \.template)
+    + (TemplateFlags.rows + TemplateFlags.lossRows).rows(in: \.template).map {
+      $0.spec.name == "response_prefix" ? $0.noEffect("it is an option of megatron-infer") : $0
+    }
     + (ModelFlags.rows + ModelFlags.inertRows).rows(in: \.model)
     + ArchitectureFlags.rows.rows(in: \.architecture)
     + (CheckpointFlags.rows + CheckpointFlags.ownRows).rows(in: \.checkpoint)

@@ -159,6 +159,7 @@ struct SwiftFormTests {
     #expect(options.recompute.granularity == .full && options.recompute.numLayers == 1)
     #expect(options.logging.logInterval == 1 && options.logging.evalInterval == 8)
     #expect(options.swift.saveStrategy == .no && options.data.numWorkers == 0)
+    #expect(options.checkpoint.saveInterval == Int.max)
     #expect(options.checkpoint.save?.hasSuffix("/out") == true)
   }
 

@@ -1,13 +1,58 @@
+import Checkpoint
+import DataPipeline
+import Model
+import Optim
 import Parallel
 import Support
+import Tensor
 
 /// All codes a program can end with, for `--explain`. A test compares the list with the sources.
 enum FaultCatalog {
-  static let codes: [FaultCode] = [
-    .missingFile, .unreadableFile, .cannotWrite, .badJSON, .internalError, .badShape,
-    .badPlacement, .communication, .layoutRefused, .wrongOptions, .unknownOption,
+  static let codes: [FaultCode] =
+    support + tensor + parallel + model + optim + data + checkpoint + launcher
+
+  private static let support: [FaultCode] = [
+    .missingFile, .unreadableFile, .cannotWrite, .badJSON, .internalError, .badPlacement,
+    .badShape,
+  ]
+
+  private static let tensor: [FaultCode] = [
+    .outOfMemory, .cpuLevel,
+  ]
+
+  private static let parallel: [FaultCode] = [
+    .communication, .differentCalls, .rankLeft, .rankLate, .cannotStartMPI, .badCall,
+    .layoutRefused,
+  ]
+
+  private static let model: [FaultCode] = [
+    .badModelConfig, .unknownModel, .badModelWeights,
+  ]
+
+  private static let optim: [FaultCode] = [
+    .scheduleRefused, .optimizerRefused, .canonicalChunksRefused, .scheduleDiffers,
+    .nonFiniteGradient, .nonFiniteLoss, .offloadUnavailable, .offloadFailed, .stateMismatch,
+  ]
+
+  private static let data: [FaultCode] = [
+    .badDataFile, .badRow, .noRows, .unknownColumns, .badDatasetWord, .badSplit, .badInterleave,
+    .datasetNotFound, .badDatasetInfo, .rowTooLong, .badSampler, .badResume, .fetchFailed,
+    .badDataOptions, .badConversation, .badTools, .nothingToTrain, .badTokenRow, .unknownTemplate,
+    .badTemplateOption, .missingTokenizer, .badTokenizer, .unsupportedTokenizer,
+  ]
+
+  private static let checkpoint: [FaultCode] = [
+    .badSafetensors, .badSafetensorsIndex, .missingTensor, .badWriteOrder, .badShardSize,
+    .badPickle, .pickleNotAllowed, .pickleTooLarge, .badArchive, .badArchiveChecksum,
+    .badTensorRecord, .badCheckpointIndex, .badTiling, .unsafePath, .unsupportedCheckpoint,
+    .badRequest, .notACheckpoint, .badTracker, .incompleteCheckpoint, .manifestMismatch,
+    .badOptimizerState,
+  ]
+
+  private static let launcher: [FaultCode] = [
+    .noOptimizerState, .idOutsideVocabulary, .worldDoesNotFit, .wrongOptions, .unknownOption,
     .badOptionValue, .optionsDisagree, .refusedOption, .unknownCommand, .launchContradiction,
-    .unknownFaultCode, .worldDoesNotFit, .programMissing, .programNotBuilt,
+    .unknownFaultCode, .unsupportedPrecision, .programMissing, .programNotBuilt,
   ]
 
   /// What the exit code of a fault means for a job script.

@@ -11,12 +11,12 @@ public struct AttentionFlags: Sendable {
   public init() {}
 
   static let rows: [Option<AttentionFlags>] = [
-    .init(
-      \.backend, "attention_backend",
-      "Tiled attention (flash, fused, auto), or explicit scores (unfused, local)."),
-    .init(
+    Option(\.backend, "attention_backend", "Attention kernel.")
+      .noEffect("attention is always tiled; every choice gives the same result"),
+    Option(
       \.crossEntropyLossFusion, "cross_entropy_loss_fusion",
-      "Loss without the logits of a whole row in memory."),
+      "Loss without the logits of a whole row in memory."
+    ).noEffect("the loss is always computed in chunks"),
     inert("use_flash_attn", .bool, .bool(false)),
     Option(\.attnImpl, "attn_impl", "Attention of the reference's vision tower.").noEffect(
       "--attention_backend counts"),

@@ -38,9 +38,11 @@ public struct CheckpointFlags: Sendable {
     .init(\.addVersion, "add_version", "Make a folder v<N>-<time> below --save for each run."),
     Option(\.saveInterval, "save_interval", "Iterations between checkpoints.").atLeast(1),
     .init(\.noSaveOptim, "no_save_optim", "Leave optimizer and schedule out of checkpoints."),
-    .init(\.noSaveRNG, "no_save_rng", "Leave the random state out of checkpoints."),
+    Option(\.noSaveRNG, "no_save_rng", "Leave the random state out of checkpoints.")
+      .noEffect("random numbers follow from seed and step, there is no state"),
     .init(\.noLoadOptim, "no_load_optim", "Do not read optimizer and schedule."),
-    .init(\.noLoadRNG, "no_load_rng", "Do not read the random state."),
+    Option(\.noLoadRNG, "no_load_rng", "Do not read the random state.")
+      .noEffect("random numbers follow from seed and step, there is no state"),
     Option(\.format, "ckpt_format", "Layout of checkpoints.")
       .refusing(["torch", "zarr"], "only torch_dist is read and written"),
     .init(
@@ -48,11 +50,12 @@ public struct CheckpointFlags: Sendable {
       "Weights come from a checkpoint; false draws them at random."),
     Option(\.saveTotalLimit, "save_total_limit", "Keep this many newest checkpoints.").unset("all")
       .atLeast(1),
-    .init(
-      \.saveSafetensors, "save_safetensors", "Also write a complete published model at each save."),
+    Option(
+      \.saveSafetensors, "save_safetensors", "Also write a complete published model at each save."
+    ).refused("convert the checkpoint with megatron-export --to_hf true"),
     Option(\.paddedVocabSize, "padded_vocab_size", "Rows of the embedding.").unset(
       "vocab_size of config.json"
-    ).atLeast(1),
+    ).atLeast(1).refused("the vocabulary is taken as config.json has it"),
     .init(\.loadArgs, "load_args", "Restore settings from the args.json of --load."),
     Option(
       recorded: "auto_detect_ckpt_format", .bool, .bool(true), "Recognise the layout of --load."
@@ -78,7 +81,8 @@ public struct CheckpointFlags: Sendable {
     .init(
       \.teExtraState, "te_extra_state",
       "Write the empty _extra_state entries that the reference expects."),
-    .init(
-      \.onCorrupt, "on_corrupt", "A damaged newest checkpoint: stop, or take the previous one."),
+    Option(
+      \.onCorrupt, "on_corrupt", "A damaged newest checkpoint: stop, or take the previous one."
+    ).refusing(["previous"], "name an older iteration in latest_checkpointed_iteration.txt"),
   ].under(.own)
 }

@@ -88,9 +88,11 @@ public struct DataFlags: Sendable {
     .init(\.strict, "strict", "Stop at the first bad row instead of leaving it out."),
     .init(\.removeUnusedColumns, "remove_unused_columns", "Keep the standard columns only."),
     .init(\.customDatasetInfo, "custom_dataset_info", "JSON files that register data sets."),
-    .init(\.modelName, "model_name", "Name for the self-cognition data: Chinese, then English."),
-    .init(
-      \.modelAuthor, "model_author", "Author for the self-cognition data: Chinese, then English."),
+    Option(\.modelName, "model_name", "Name for the self-cognition data: Chinese, then English.")
+      .refused("the self-cognition data set is not built in; write the names into the rows"),
+    Option(
+      \.modelAuthor, "model_author", "Author for the self-cognition data: Chinese, then English."
+    ).refused("the self-cognition data set is not built in; write the names into the rows"),
     Option(\.maxLength, "max_length", "Most tokens of a row.").unset("what the model allows")
       .atLeast(1),
     .init(

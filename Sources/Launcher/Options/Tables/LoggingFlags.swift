@@ -22,6 +22,9 @@ public struct LoggingFlags: Sendable {
 
   public init() {}
 
+  /// `loggingLevel` as a threshold; INFO when unset.
+  public var level: LogLevel { loggingLevel.flatMap { LogLevel(text: $0) } ?? .info }
+
   private static let noWandb = "curves go to TensorBoard files and logging.jsonl"
 
   static let rows: [Option<LoggingFlags>] = [
@@ -35,7 +38,8 @@ public struct LoggingFlags: Sendable {
       \.evalIters, "eval_iters", "Steps of an evaluation; -1 uses all validation data, 0 none."
     ).atLeast(-1),
     .init(\.logThroughput, "log_throughput", "Report model FLOP/s."),
-    .init(\.logParamsNorm, "log_params_norm", "Report the norm of the weights."),
+    Option(\.logParamsNorm, "log_params_norm", "Report the norm of the weights.")
+      .refused("the norm of the weights is not computed yet"),
     Option(\.tensorboardDir, "tensorboard_dir", "Folder of the event files.").unset("<run>/runs")
       .path(),
     Option(\.tensorboardLogInterval, "tensorboard_log_interval", "Iterations between points.")

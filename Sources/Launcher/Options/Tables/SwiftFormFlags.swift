@@ -64,7 +64,7 @@ public struct SwiftFormFlags: Sendable {
     ).atLeast(1),
     Option(
       \.perDeviceEvalBatchSize, "per_device_eval_batch_size", "Rows per rank in an evaluation."
-    ).atLeast(1),
+    ).atLeast(1).noEffect("an evaluation step takes as many rows as a training step"),
     Option(\.gradientAccumulationSteps, "gradient_accumulation_steps", "Forward passes per step.")
       .unset("ceil(16 / (batch · ranks))").atLeast(1),
     Option(\.learningRate, "learning_rate", "Peak learning rate.").unset(
@@ -80,8 +80,10 @@ public struct SwiftFormFlags: Sendable {
     .init(\.gradientCheckpointing, "gradient_checkpointing", "Recompute every layer."),
     Option(\.evalSteps, "eval_steps", "Steps between evaluations.").unset("save_steps").atLeast(1),
     Option(\.saveSteps, "save_steps", "Steps between checkpoints.").atLeast(1),
-    .init(\.saveStrategy, "save_strategy", "When to save."),
-    .init(\.evalStrategy, "eval_strategy", "When to evaluate."),
+    Option(\.saveStrategy, "save_strategy", "When to save; no writes the last checkpoint only.")
+      .refusing(["epoch"], "give --save_steps"),
+    Option(\.evalStrategy, "eval_strategy", "When to evaluate.")
+      .refusing(["epoch"], "give --eval_steps"),
     Option(\.loggingSteps, "logging_steps", "Steps between log lines.").atLeast(1),
     Option(\.outputDir, "output_dir", "Folder for the runs.").unset("output/<model name>").path(),
     Option(
@@ -96,9 +98,10 @@ public struct SwiftFormFlags: Sendable {
       .atLeast(0.0),
     .init(\.saveOnlyModel, "save_only_model", "Leave the optimizer out of checkpoints."),
     .init(\.reportTo, "report_to", "Where curves go; tensorboard, all or none."),
-    .init(
+    Option(
       \.createCheckpointSymlink, "create_checkpoint_symlink",
-      "Links to the last and the best checkpoint."),
+      "Links to the last and the best checkpoint."
+    ).noEffect("the tracker file names the last checkpoint"),
     .init(\.trainDataloaderShuffle, "train_dataloader_shuffle", "Draw rows in random order."),
     Option(recorded: "metric_for_best_model", .text, "Measure of the best checkpoint.")
       .noEffect("the best checkpoint is the one with the lowest evaluation loss"),

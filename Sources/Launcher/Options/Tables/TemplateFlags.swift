@@ -14,6 +14,13 @@ public struct TemplateFlags: Sendable {
     "react", "hermes", "qwen", "agentflan", "alpha_umi",
   ]
 
+  /// Forms of tool calls that the reference knows beside hermes.
+  private static let otherAgentTemplates = [
+    "react_en", "react_zh", "qwen_en", "qwen_zh", "qwen_en_parallel", "qwen_zh_parallel",
+    "qwen3_coder", "toolbench", "glm4", "chatglm4", "glm4_0414", "glm4_5", "llama3", "llama4",
+    "mistral", "deepseek_v3_1", "seed_oss", "hunyuan_hermes",
+  ]
+
   public var template: String?
   public var system: String?
   /// nil: true.
@@ -34,7 +41,9 @@ public struct TemplateFlags: Sendable {
       \.useChatTemplate, "use_chat_template",
       "Put rows into the chat template; false is plain text."
     ).unset("true"),
-    .init(\.agentTemplate, "agent_template", "How tool calls are written; hermes for Qwen."),
+    Option(\.agentTemplate, "agent_template", "How tool calls are written.").unset("hermes")
+      .oneOf(["hermes"] + otherAgentTemplates)
+      .refusing(otherAgentTemplates, "tool calls are written in the hermes form"),
     .init(\.responsePrefix, "response_prefix", "Text that every generated answer begins with."),
     Option(\.taskType, "task_type", "What the model is trained for.")
       .refusing(["seq_cls"], "only causal_lm is trained"),

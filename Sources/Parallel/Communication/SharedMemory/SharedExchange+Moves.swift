@@ -46,6 +46,7 @@ extension SharedExchange {
   }
 
   /// The bytes a rank sends are one stream through its slot; peers pick their part out of it.
+  /// The place of the rank's block to itself stays empty there: it is copied directly.
   func allToAll(
     _ send: UnsafeRawBufferPointer, sendCounts: [Int],
     into receive: UnsafeMutableRawBufferPointer, receiveCounts: [Int]
@@ -55,29 +56,46 @@ extension SharedExchange {
     // before it is clear whether the slots must grow.
     try open(signature, wants: 0)
     publish(sendCounts, receiveCounts)
-    copy(send.baseAddress, to: data(rank, turn: turn), bytes: min(capacity, send.count))
+    let ownStart = offsets(of: sendCounts)[rank]
+    let own = ownStart..<ownStart + sendCounts[rank]
+    copyIn(send, at: 0, without: own)
     try arriveAndCompare(signature)
-    let streams = try readStreams(receiveCounts)
+    let streams = try readStreams()
     let longest = streams.map(\.total).max() ?? 0
     if longest > capacity, canGrow {
       try finishOpening(signature, wants: longest)
-      copy(send.baseAddress, to: data(rank, turn: turn), bytes: min(capacity, send.count))
+      copyIn(send, at: 0, without: own)
       try arriveAndCompare(signature)
     }
     let starts = offsets(of: receiveCounts)
+    copy(
+      send.baseAddress.map { $0 + own.lowerBound },
+      to: receive.baseAddress.map { $0 + starts[rank] }, bytes: own.count)
     var at = 0
     repeat {
       if at > 0 {
-        let mine = min(capacity, send.count - at)
-        copy(send.baseAddress.map { $0 + at }, to: data(rank, turn: turn), bytes: mine)
+        copyIn(send, at: at, without: own)
         try arrive()
       }
-      for member in 0..<size {
+      for member in others {
         pick(streams[member], from: member, at: at, to: receive, start: starts[member])
       }
       turn += 1
       at += capacity
     } while at < longest
+  }
+
+  /// Puts the window of the stream that begins at `at` into the slot, except the own block.
+  private func copyIn(_ send: UnsafeRawBufferPointer, at: Int, without own: Range<Int>) {
+    let slot = data(rank, turn: turn)
+    let end = min(at + capacity, send.count)
+    let before = at..<max(at, min(own.lowerBound, end))
+    let next = max(at, own.upperBound)
+    for part in [before, next..<max(next, end)] {
+      copy(
+        send.baseAddress.map { $0 + part.lowerBound }, to: slot + (part.lowerBound - at),
+        bytes: part.count)
+    }
   }
 
   /// The part of a member's stream that is for this rank.
@@ -96,7 +114,7 @@ extension SharedExchange {
   }
 
   /// Reads all headers. Every rank checks every pair, so that all stop if one pair disagrees.
-  private func readStreams(_ receiveCounts: [Int]) throws(Fault) -> [Stream] {
+  private func readStreams() throws(Fault) -> [Stream] {
     let counts = (0..<size).map { header($0) + SlotLayout.headerWords }
     for sender in 0..<size {
       for receiver in 0..<size where counts[sender][receiver] != counts[receiver][size + sender] {

@@ -1,0 +1,50 @@
+import Foundation
+import Testing
+
+@testable import Support
+
+/// Signals belong to the process, so these run one after another.
+@Suite("Signals", .serialized)
+struct SignalTests {
+  @Test("USR1 and CONT ask for a save, which is taken once")
+  func save() {
+    SignalFlags.install()
+    SignalFlags.reset()
+    #expect(SignalFlags.current == [])
+    raise(SIGUSR1)
+    #expect(SignalFlags.take() == .save && SignalFlags.take() == [])
+    raise(SIGCONT)
+    #expect(SignalFlags.take() == .save)
+  }
+
+  @Test("USR2 asks for a report, beside a save")
+  func report() {
+    SignalFlags.install()
+    SignalFlags.reset()
+    raise(SIGUSR2)
+    raise(SIGUSR1)
+    #expect(SignalFlags.take() == [.save, .report])
+  }
+
+  @Test("TERM, INT and XCPU ask to stop, and that stays; a second one is urgent")
+  func stop() {
+    SignalFlags.install()
+    for first in [SIGTERM, SIGINT, SIGXCPU] {
+      SignalFlags.reset()
+      raise(first)
+      #expect(SignalFlags.take() == .stop && SignalFlags.take() == .stop)
+      raise(SIGTERM)
+      #expect(SignalFlags.take() == [.stop, .stopNow])
+    }
+    SignalFlags.reset()
+  }
+
+  @Test("writing to a pipe nobody reads is an error and not the end")
+  func brokenPipe() throws {
+    SignalFlags.install()
+    let pipe = Pipe()
+    try pipe.fileHandleForReading.close()
+    let descriptor = pipe.fileHandleForWriting.fileDescriptor
+    #expect(Terminal.writeAll([1], to: descriptor) == EPIPE)
+  }
+}
