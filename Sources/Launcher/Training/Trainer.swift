@@ -9,6 +9,9 @@ final class Trainer {
   private var record: StepRecorder
   private var stop: StopConditions
   private var lastSaved: Int?
+  /// Saves in a row that found no room.
+  private var failedSaves = 0
+  private static let allowedFailures = 2
 
   init(_ run: TrainingRun) {
     self.run = run
@@ -33,10 +36,10 @@ final class Trainer {
       let request = try stop.check(iteration)
       reason = request.reason
       if iteration % run.options.checkpoint.saveInterval == 0 || request.saves {
-        try save()
+        try save(isLast: reason != .none)
       }
     }
-    if lastSaved != run.position.iteration, run.position.iteration > 0 { try save() }
+    if lastSaved != run.position.iteration, run.position.iteration > 0 { try save(isLast: true) }
     if reason == .none, run.evalIterations > 0 { try evaluate(isFinal: true) }
     let path = lastSaved.map { saver.path(of: $0) }
     try recordAgreed { (record) throws(Fault) in try record.finish(lastSaved: path, reason: reason) }
@@ -69,11 +72,24 @@ final class Trainer {
     record.resume()
   }
 
-  private func save() throws(Fault) {
+  /// A save that finds no room leaves the old checkpoint and lets training go on, twice.
+  /// - Throws: `FILE-003` on all ranks for the third in a row, or the last of the run.
+  private func save(isLast: Bool) throws(Fault) {
     record.pause()
     try recordAgreed { (record) throws(Fault) in try record.flush() }
-    try saver.save()
-    lastSaved = run.position.iteration
+    do throws(Fault) {
+      try saver.save()
+      lastSaved = run.position.iteration
+      failedSaves = 0
+    } catch {
+      guard error.code.exit == .cannotWrite, failedSaves < Trainer.allowedFailures, !isLast else {
+        throw error
+      }
+      failedSaves += 1
+      run.logger.warning(
+        "iteration \(run.position.iteration) was NOT saved (\(failedSaves) in a row); training goes on: "
+          + (error.place.map { "\($0): " } ?? "") + error.message)
+    }
     record.resume()
   }
 }
