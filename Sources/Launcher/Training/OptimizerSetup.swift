@@ -54,6 +54,7 @@ struct OptimizerSetup {
     result.firstMomentType = OptimizerSetup.state(flags.expAvgDType)
     result.secondMomentType = OptimizerSetup.state(flags.expAvgSqDType)
     result.canonicalChunks = flags.canonicalBatchChunks
+    result.expertLanes = groups.laneCount(canonicalChunks: flags.canonicalBatchChunks)
     if options.parallel.overlapGradReduce {
       result.bucketSize = max(40_000_000, 1_000_000 * groups.dp.size)
     }

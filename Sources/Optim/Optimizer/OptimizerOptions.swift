@@ -16,6 +16,9 @@ public struct OptimizerOptions: Sendable {
   public var secondMomentType = StateType.float32
   /// N of `canonical_batch_chunks`; 1 gives no promise over data-parallel sizes.
   public var canonicalChunks = 1
+  /// Data-parallel ranks whose rows meet in an expert of this rank, when canonical chunks ask for
+  /// separate sums; a power of two, 1 otherwise.
+  public var expertLanes = 1
   /// Elements after which a bucket is closed; nil makes one bucket per buffer.
   public var bucketSize: Int?
   public var offload: OffloadOptions?
@@ -53,19 +56,29 @@ public struct OptimizerOptions: Sendable {
       }
     }
     guard mainParameterType == .float32 || mainParameterType == .float16 else {
-      throw refuse("main_params_dtype", "\(mainParameterType.rawValue) is no type for it", "fp32 or fp16")
+      throw refuse(
+        "main_params_dtype", "\(mainParameterType.rawValue) is no type for it", "fp32 or fp16")
     }
     guard mainGradientType == .float32 || mainGradientType == .bfloat16 else {
-      throw refuse("main_grads_dtype", "\(mainGradientType.rawValue) is no type for it", "fp32 or bf16")
+      throw refuse(
+        "main_grads_dtype", "\(mainGradientType.rawValue) is no type for it", "fp32 or bf16")
     }
     if let fraction = offload?.fraction, !(fraction >= 0 && fraction <= 1) {
       throw refuse("optimizer_offload_fraction", "\(fraction) is no part", "give 0 to 1")
+    }
+    if let block = offload?.blockElements,
+      !(1...StateStore.blockElements ~= block) || block % 64 != 0
+    {
+      throw refuse(
+        "optimizer_cpu_offload", "a block of \(block) elements cannot be streamed",
+        "use a multiple of 64, at most \(StateStore.blockElements)")
     }
     try validateRule()
   }
 
   private func validateRule() throws(Fault) {
-    func check(_ flag: String, _ value: Double, _ accepted: Bool, _ expected: String) throws(Fault) {
+    func check(_ flag: String, _ value: Double, _ accepted: Bool, _ expected: String) throws(Fault)
+    {
       guard accepted else {
         throw Fault(
           .optimizerRefused, "\(value) is out of range", at: .flag(flag), expected: expected)
