@@ -23,7 +23,9 @@ struct EndToEndDataTests {
     Case(file: "broken_json", kept: nil, messages: ["line 2: not valid JSON (string not closed)"]),
     Case(file: "trailing_comma", kept: nil, messages: ["line 2: not valid JSON (comma before ])"]),
     Case(file: "array_lines", kept: nil, messages: ["line 1: expected a JSON object"]),
-    Case(file: "not_utf8", kept: nil, messages: ["line 2: not UTF-8 at byte 47", "save the file as UTF-8"]),
+    Case(
+      file: "not_utf8", kept: nil,
+      messages: ["line 2: not UTF-8 at byte 47", "save the file as UTF-8"]),
     Case(file: "utf16", kept: nil, messages: ["the file is UTF-16", "save it as UTF-8"]),
     Case(file: "empty", kept: nil, messages: ["the dataset has no rows"]),
     Case(
@@ -57,7 +59,9 @@ struct EndToEndDataTests {
       strict: "max_length is 2048"),
     Case(
       file: "tools_bad", kept: 1,
-      messages: ["line 1: tools is not valid JSON", "line 2: messages[1]: tool_call content is not"],
+      messages: [
+        "line 1: tools is not valid JSON", "line 2: messages[1]: tool_call content is not",
+      ],
       strict: "not valid JSON"),
   ]
 

@@ -34,7 +34,7 @@ struct EndToEndRunTests {
     // The first step is always logged, then every second one.
     #expect(records.map { $0["global_step/max_steps"]?.string } == ["1/4", "2/4", "4/4"])
     #expect(
-      records[0].members.map(\.key) == [
+      records[0].members.map { $0.key } == [
         "lm loss", "load_balancing_loss", "z_loss", "grad_norm", "learning_rate",
         "elapsed_time_per_iteration", "memory(GiB)", "elapsed_time", "remaining_time",
         "loss_scale", "consumed_samples", "global_step/max_steps",
@@ -66,12 +66,14 @@ struct EndToEndRunTests {
       let done = try job.run(["--add_version", "true", "--train_iters", "1"])
       #expect(done.status == 0, "\(done.text)")
     }
-    let runs = try FileManager.default.contentsOfDirectory(atPath: job.folder.path + "/run").sorted()
+    let runs = try FileManager.default.contentsOfDirectory(atPath: job.folder.path + "/run")
+      .sorted()
     #expect(runs.count == 2)
     #expect(runs.first?.hasPrefix("v0-") == true && runs.last?.hasPrefix("v1-") == true)
     for run in runs {
-      for name in ["logging.jsonl", "args.json", "latest_checkpointed_iteration.txt", "config.json"]
-      {
+      for name in [
+        "logging.jsonl", "args.json", "latest_checkpointed_iteration.txt", "config.json",
+      ] {
         let path = "\(job.folder.path)/run/\(run)/\(name)"
         #expect(FileManager.default.fileExists(atPath: path), "\(path)")
       }
@@ -88,7 +90,8 @@ struct EndToEndRunTests {
     let still = ["--lr", "0", "--train_iters", "6", "--dataloader_type", "cyclic"]
     let whole = try job.run(still, save: "whole")
     #expect(whole.status == 0, "\(whole.text)")
-    let first = try job.run(still + ["--extra_megatron_kwargs", #"{"exit_interval": 3}"#], save: "first")
+    let first = try job.run(
+      still + ["--extra_megatron_kwargs", #"{"exit_interval": 3}"#], save: "first")
     #expect(first.status == 0, "\(first.text)")
     let second = try job.run(
       still + ["--load", job.folder.path + "/first", "--no_load_optim", "true"], save: "second")
@@ -104,7 +107,9 @@ struct EndToEndRunTests {
   @Test("a time limit saves, leaves with 75 and says why")
   func timeLimit() throws {
     let job = try TinyJob(.dense)
-    let done = try job.run(["--train_iters", "1000000", "--stop_after", "1s", "--max_epochs", "1000000"])
+    let done = try job.run([
+      "--train_iters", "1000000", "--stop_after", "1s", "--max_epochs", "1000000",
+    ])
     #expect(done.status == ExitCode.stoppedOnRequest.rawValue, "\(done.text.suffix(2000))")
     let last = try job.records().last?["global_step/max_steps"]?.string
     let tracker = try String(

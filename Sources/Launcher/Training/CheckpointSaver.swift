@@ -19,7 +19,8 @@ struct CheckpointSaver {
   func save() throws(Fault) {
     let world = run.groups.world
     let iteration = run.position.iteration
-    let id = try world.shared(world.rank == 0 ? String(UInt32.random(in: 0...UInt32.max), radix: 36) : "")
+    let id = try world.shared(
+      world.rank == 0 ? String(UInt32.random(in: 0...UInt32.max), radix: 36) : "")
     let commit = CheckpointCommit(root: run.directory, name: .iteration(iteration), id: id)
     do throws(Fault) {
       try save(commit)

@@ -42,7 +42,8 @@ final class Trainer {
     if lastSaved != run.position.iteration, run.position.iteration > 0 { try save(isLast: true) }
     if reason == .none, run.evalIterations > 0 { try evaluate(isFinal: true) }
     let path = lastSaved.map { saver.path(of: $0) }
-    try recordAgreed { (record) throws(Fault) in try record.finish(lastSaved: path, reason: reason) }
+    try recordAgreed { (record) throws(Fault) in try record.finish(lastSaved: path, reason: reason)
+    }
     return reason.exitCode
   }
 
