@@ -100,6 +100,10 @@ let package = Package(
     .executableTarget(
       name: "tiny-model", dependencies: ["Launcher", "Support"], path: "tools/tiny-model",
       swiftSettings: swift6),
+    // Compares the weights of checkpoints; for tools/check.
+    .executableTarget(
+      name: "compare-weights", dependencies: ["Launcher", "Support"],
+      path: "tools/compare-weights", swiftSettings: swift6),
     // Multi-process test cases: `mpirun -n N rank-tests --case NAME`.
     program("rank-tests", ["Support", "Tensor", "Parallel"]),
 

@@ -19,8 +19,21 @@ struct CheckpointSaver {
   func save() throws(Fault) {
     let world = run.groups.world
     let iteration = run.position.iteration
-    let id = try world.shared(world.rank == 0 ? String(UInt32.random(in: 0...UInt32.max), radix: 36) : "")
+    let id = try world.shared(
+      world.rank == 0 ? String(UInt32.random(in: 0...UInt32.max), radix: 36) : "")
     let commit = CheckpointCommit(root: run.directory, name: .iteration(iteration), id: id)
+    do throws(Fault) {
+      try save(commit)
+    } catch {
+      // Half a checkpoint would fill the disk; what went wrong is told by the first fault.
+      if world.rank == 0 { try? commit.abandon() }
+      throw error
+    }
+    run.logger.info("saved \(path(of: iteration))")
+  }
+
+  private func save(_ commit: CheckpointCommit) throws(Fault) {
+    let world = run.groups.world
     try world.agreeing { () throws(Fault) in if world.rank == 0 { try commit.prepare() } }
     let report = try world.agreeing { () throws(Fault) in
       try TorchDistWriter.write(
@@ -38,10 +51,9 @@ struct CheckpointSaver {
       try commit.finish(files: files)
       try run.folder.copyCompanions(to: run.directory)
       if let keep = run.options.checkpoint.saveTotalLimit {
-        try CheckpointFolder.prune(run.directory, keep: keep, id: id)
+        try CheckpointFolder.prune(run.directory, keep: keep, id: commit.id)
       }
     }
-    run.logger.info("saved \(path(of: iteration))")
   }
 
   /// One of the ranks that hold the same part of a weight writes it.
