@@ -17,7 +17,7 @@ public enum ExportEntry {
   }
 
   private static func convert(_ options: ExportOptions) throws(Fault) {
-    let logger = Logger()
+    let logger = Logger(level: options.logging.level)
     for note in options.report.notes { logger.info(note) }
     for warning in options.report.warnings { logger.warning(warning) }
     if let line = options.report.inertLine { logger.info(line) }
@@ -26,7 +26,8 @@ public enum ExportEntry {
     }
     let engine = try options.run.engine(options.report.launch)
     let folder = try ModelFolder(
-      model: options.model.model, checkpoint: options.export.mcoreModel)
+      model: options.model.model, checkpoint: options.export.mcoreModel,
+      hub: ModelFolder.Hub(options.report.launch, options.model))
     let conversion = Conversions(
       options: options, folder: folder, engine: engine, output: output, logger: logger)
     if options.export.toMcore {

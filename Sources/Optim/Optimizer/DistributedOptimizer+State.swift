@@ -42,8 +42,10 @@ extension DistributedOptimizer {
           ))
       }
     }
-    return runs.sorted { ($0.index, $0.state.range.lowerBound) < ($1.index, $1.state.range.lowerBound) }
-      .map(\.state)
+    return runs.sorted {
+      ($0.index, $0.state.range.lowerBound) < ($1.index, $1.state.range.lowerBound)
+    }
+    .map(\.state)
   }
 
   /// Hands the states of `kind` of a parameter's owned runs to `body`, as fp32, in pieces of
@@ -85,6 +87,7 @@ extension DistributedOptimizer {
     stepCount = max(0, step)
     if hasMasters {
       self.hasMasters = true
+      try roundWeights()
       for buffer in buffers { try buffer.gatherWeights(scratch) }
     } else {
       try refreshMasters()

@@ -14,6 +14,8 @@ public struct OptimizerOptions: Sendable {
   public var mainGradientType = DType.float32
   public var firstMomentType = StateType.float32
   public var secondMomentType = StateType.float32
+  /// fp16 training: fp32 weights hold fp16 values, their masters are kept apart in fp32.
+  public var roundsWeightsToHalf = false
   /// N of `canonical_batch_chunks`; 1 gives no promise over data-parallel sizes.
   public var canonicalChunks = 1
   /// Elements after which a bucket is closed; nil makes one bucket per buffer.
@@ -53,10 +55,12 @@ public struct OptimizerOptions: Sendable {
       }
     }
     guard mainParameterType == .float32 || mainParameterType == .float16 else {
-      throw refuse("main_params_dtype", "\(mainParameterType.rawValue) is no type for it", "fp32 or fp16")
+      throw refuse(
+        "main_params_dtype", "\(mainParameterType.rawValue) is no type for it", "fp32 or fp16")
     }
     guard mainGradientType == .float32 || mainGradientType == .bfloat16 else {
-      throw refuse("main_grads_dtype", "\(mainGradientType.rawValue) is no type for it", "fp32 or bf16")
+      throw refuse(
+        "main_grads_dtype", "\(mainGradientType.rawValue) is no type for it", "fp32 or bf16")
     }
     if let fraction = offload?.fraction, !(fraction >= 0 && fraction <= 1) {
       throw refuse("optimizer_offload_fraction", "\(fraction) is no part", "give 0 to 1")
@@ -65,7 +69,8 @@ public struct OptimizerOptions: Sendable {
   }
 
   private func validateRule() throws(Fault) {
-    func check(_ flag: String, _ value: Double, _ accepted: Bool, _ expected: String) throws(Fault) {
+    func check(_ flag: String, _ value: Double, _ accepted: Bool, _ expected: String) throws(Fault)
+    {
       guard accepted else {
         throw Fault(
           .optimizerRefused, "\(value) is out of range", at: .flag(flag), expected: expected)
@@ -93,7 +98,7 @@ public struct OptimizerOptions: Sendable {
     if mainParameterType == .float16 {
       master = .float16
     } else if type == .float32 {
-      master = .weight
+      master = roundsWeightsToHalf ? .float32 : .weight
     } else {
       master = isPrecisionAware ? .remainder : .float32
     }
