@@ -30,6 +30,9 @@ public struct Setting: Sendable {
   public var recompute: RecomputeModules
   public var statistics: RouterStatistics?
   public var probe: Probe?
+  /// Lane of each rank of the expert-parallel group: ranks that hold parts of the same micro-batch
+  /// share one. Empty when gradients of experts need no lanes.
+  public var expertLanes: [Int] = []
 
   public init(
     engine: Engine, groups: ModelGroups, sequenceParallel: Bool, layout: SequenceLayout,

@@ -52,8 +52,9 @@ import Testing
       for bucket in layout.buckets.indices {
         for rank in 0..<size {
           for piece in layout.pieces(in: layout.shard(of: bucket, rank: rank)) {
-            #expect(layout.slots[piece.parameter].range.lowerBound + piece.range.lowerBound
-              == piece.start)
+            #expect(
+              layout.slots[piece.parameter].range.lowerBound + piece.range.lowerBound
+                == piece.start)
             for i in piece.range { owners[piece.parameter][i] += 1 }
           }
         }

@@ -14,7 +14,8 @@ private func precisionAware(_ type: StateType = .float32) -> OptimizerOptions {
 }
 
 @Suite struct DistributedOptimizerTests {
-  @Test("With canonical chunks every data-parallel size gives the same bits", arguments: [8, 12, 24])
+  @Test(
+    "With canonical chunks every data-parallel size gives the same bits", arguments: [8, 12, 24])
   func canonicalChunks(microBatches: Int) throws {
     var rig = TrainingRig()
     rig.microBatches = microBatches
@@ -202,10 +203,14 @@ private func precisionAware(_ type: StateType = .float32) -> OptimizerOptions {
     }
     #expect(flag { _ in } == nil)
     #expect(
-      flag { $0.isPrecisionAware = true; $0.isDistributed = false }
+      flag {
+        $0.isPrecisionAware = true; $0.isDistributed = false
+      }
         == .flag("use_precision_aware_optimizer"))
     #expect(
-      flag { $0.isPrecisionAware = true; $0.rule = .sgd() }
+      flag {
+        $0.isPrecisionAware = true; $0.rule = .sgd()
+      }
         == .flag("use_precision_aware_optimizer"))
     #expect(
       flag { $0.offload = OffloadOptions(tier: .folder("/tmp")) } == .flag("optimizer_cpu_offload"))
@@ -213,7 +218,9 @@ private func precisionAware(_ type: StateType = .float32) -> OptimizerOptions {
     #expect(flag { $0.secondMomentType = .bfloat16 } == .flag("exp_avg_sq_dtype"))
     #expect(flag { $0.mainGradientType = .bfloat16 } == .flag("main_grads_dtype"))
     #expect(
-      flag { $0.isPrecisionAware = true; $0.mainParameterType = .int8 }
+      flag {
+        $0.isPrecisionAware = true; $0.mainParameterType = .int8
+      }
         == .flag("main_params_dtype"))
     #expect(flag { $0.rule = .adamW(beta1: 1) } == .flag("adam_beta1"))
     #expect(flag { $0.rule = .adamW(epsilon: .nan) } == .flag("adam_eps"))

@@ -32,14 +32,17 @@ struct StoredTensors {
 
   init(_ path: String) throws {
     bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
-    let length = (0..<8).reduce(0) { $0 | Int(bytes[$1]) << (8 * $1) }
+    var length = 0
+    for i in 0..<8 { length |= Int(bytes[i]) << (8 * i) }
     let text = String(decoding: bytes[8..<8 + length], as: UTF8.self)
     header = try #require(try JSONValue.parse(text).object)
     start = 8 + length
   }
 
   private func elements<T>(_ name: String, _ type: T.Type) throws -> [T] {
-    let offsets = try #require(header[name]?["data_offsets"]?.array?.compactMap(\.int))
+    let places = header[name]?["data_offsets"]?.array ?? []
+    let offsets = places.compactMap(\.int)
+    try #require(offsets.count == 2, "no tensor \(name)")
     return Array(bytes[start + offsets[0]..<start + offsets[1]]).withUnsafeBytes { raw in
       (0..<raw.count / MemoryLayout<T>.size).map { i in
         raw.loadUnaligned(fromByteOffset: i * MemoryLayout<T>.size, as: T.self)

@@ -47,10 +47,11 @@ private func isClose(_ a: Double, _ b: Double) -> Bool { abs(a - b) <= 1e-12 * a
       }
       let state = try #require(run["state"]?.object)
       let samples = try #require(state["num_steps"]?.int)
-      #expect(schedule.state(samples: samples).keys == [
-        "max_lr", "lr_warmup_steps", "num_steps", "lr_decay_style", "lr_decay_steps", "min_lr",
-        "start_wd", "end_wd", "wd_incr_style", "wd_incr_steps",
-      ])
+      #expect(
+        schedule.state(samples: samples).keys == [
+          "max_lr", "lr_warmup_steps", "num_steps", "lr_decay_style", "lr_decay_steps", "min_lr",
+          "start_wd", "end_wd", "wd_incr_style", "wd_incr_steps",
+        ])
       #expect(try schedule.samples(from: state) == samples)
     }
   }
@@ -85,9 +86,15 @@ private func isClose(_ a: Double, _ b: Double) -> Bool { abs(a - b) <= 1e-12 * a
     #expect(refuses { $0.globalBatchSize = .max })
     #expect(refuses { $0.warmupFraction = .nan })
     #expect(refuses { $0.warmupFraction = -0.1 })
-    #expect(refuses { $0.warmupFraction = 0.1; $0.warmupIterations = 1 })
+    #expect(
+      refuses {
+        $0.warmupFraction = 0.1; $0.warmupIterations = 1
+      })
     #expect(refuses { $0.decayIterations = 0 })
-    #expect(refuses { $0.endWeightDecay = .infinity; $0.weightDecayStyle = .linear })
+    #expect(
+      refuses {
+        $0.endWeightDecay = .infinity; $0.weightDecayStyle = .linear
+      })
   }
 
   @Test("A resumed run with another schedule is refused with the name of the value")

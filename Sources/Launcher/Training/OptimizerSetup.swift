@@ -59,6 +59,7 @@ struct OptimizerSetup {
     result.secondMomentType = OptimizerSetup.state(flags.expAvgSqDType)
     result.roundsWeightsToHalf = isHalf
     result.canonicalChunks = flags.canonicalBatchChunks
+    result.expertLanes = groups.laneCount(canonicalChunks: flags.canonicalBatchChunks)
     if options.parallel.overlapGradReduce {
       result.bucketSize = max(40_000_000, 1_000_000 * groups.dp.size)
     }

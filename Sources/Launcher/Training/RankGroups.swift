@@ -12,6 +12,8 @@ struct RankGroups: Sendable {
   let etp: any Communicator
   /// Data-parallel peers of the expert weights.
   let edp: any Communicator
+  /// Lane of each rank of the expert-parallel group: its data-parallel index among those of the group.
+  let expertLanes: [Int]
 
   init(_ mesh: ProcessMesh) {
     world = mesh.world
@@ -20,6 +22,18 @@ struct RankGroups: Sendable {
     ep = mesh.ep
     etp = mesh.etp
     edp = mesh.edp
+    let peers = mesh.layout.groups(.ep).first { $0.contains(mesh.rank) } ?? [mesh.rank]
+    let places = peers.map { mesh.layout.coordinates(of: $0).dp }
+    let distinct = Array(Set(places)).sorted()
+    expertLanes = places.map { distinct.firstIndex(of: $0) ?? 0 }
+  }
+
+  /// Sources whose rows meet in one expert of this rank; 1 when experts are split themselves, where
+  /// sums of sources are not kept apart.
+  func laneCount(canonicalChunks: Int) -> Int {
+    guard canonicalChunks > 1, etp.size == 1 else { return 1 }
+    let count = (expertLanes.max() ?? 0) + 1
+    return count & (count - 1) == 0 ? count : 1
   }
 
   var model: ModelGroups { ModelGroups(tp: tp, ep: ep, etp: etp) }

@@ -26,10 +26,14 @@ extension TrainingRun {
   func setting(
     _ row: ModelRow, seeds: LossSeeds, training: Bool, statistics: RouterStatistics? = nil
   ) -> Setting {
-    Setting(
+    var setting = Setting(
       engine: engine, groups: groups.model, sequenceParallel: options.parallel.sequenceParallel,
       layout: row.layout, isTraining: training, seeds: seeds, recompute: plan.modules,
       statistics: statistics)
+    if groups.laneCount(canonicalChunks: options.optimizer.canonicalBatchChunks) > 1 {
+      setting.expertLanes = groups.expertLanes
+    }
+    return setting
   }
 
   var normalization: LossNormalization {

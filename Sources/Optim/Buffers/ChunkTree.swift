@@ -37,12 +37,25 @@ public struct ChunkTree: Sendable, Equatable {
   /// Micro-batch `m` of `count` is the last of its chunk.
   public func completes(_ microBatch: Int, of count: Int) -> Bool { microBatch + local >= count }
 
-  /// Flat buffers in use at once, the reduced one included.
+  /// Flat buffers in use at once, the reduced one included: N/dp, or about half of it when no
+  /// chunk has more than one micro-batch.
   public func buffers(microBatches: Int) -> Int {
-    let used = min(local, microBatches)
-    guard microBatches <= local else { return local }
-    // Each chunk is one micro-batch: those of the upper half join their partner at once.
-    return used <= local / 2 ? used : min(used, local / 2 + 1)
+    var waiting: Set<ChunkNode> = []
+    var open: Set<Int> = []
+    var most = 0
+    for m in 0..<microBatches {
+      open.insert(chunk(of: m))
+      most = max(most, waiting.count + open.count)
+      guard completes(m, of: microBatches) else { continue }
+      open.remove(chunk(of: m))
+      var node = ChunkNode(size: local, index: chunk(of: m))
+      while let (partner, sum) = node.join {
+        if partner.index < microBatches, waiting.remove(partner) == nil { break }
+        node = sum
+      }
+      waiting.insert(node)
+    }
+    return most
   }
 }
 

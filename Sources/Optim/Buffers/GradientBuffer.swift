@@ -13,6 +13,8 @@ final class GradientBuffer {
   let group: any Communicator
   let layout: BufferLayout
   let engine: Engine
+  /// Which source's rows this buffer sums (`Parameter.lanes`); nil for the usual one buffer.
+  let lane: Int?
   /// What is reduced: the sum of all micro-batches of this rank, then of all ranks.
   let flat: Tensor
 
@@ -23,8 +25,9 @@ final class GradientBuffer {
   /// - Throws: `MEM-001`.
   init(
     _ parameters: [OptimizedParameter], indices: [Int], group: any Communicator,
-    layout: BufferLayout, gradientType: DType, engine: Engine
+    layout: BufferLayout, gradientType: DType, lane: Int? = nil, engine: Engine
   ) throws(Fault) {
+    self.lane = lane
     self.parameters = parameters
     self.indices = indices
     self.group = group
@@ -51,13 +54,27 @@ final class GradientBuffer {
   func attach(_ tensor: Tensor, written: [Bool]) {
     for (i, item) in parameters.enumerated() {
       let parameter = item.parameter
-      parameter.gradient = tensor.elements(layout.slots[i].range).reshaped(parameter.shape)
-      parameter.hasGradient = written[i]
+      let slot = tensor.elements(layout.slots[i].range).reshaped(parameter.shape)
+      guard let lane else {
+        parameter.gradient = slot
+        parameter.hasGradient = written[i]
+        continue
+      }
+      let own = Parameter.Lane(gradient: slot, hasGradient: written[i])
+      if lane < parameter.lanes.count {
+        parameter.lanes[lane] = own
+      } else {
+        parameter.lanes.append(own)
+      }
     }
   }
 
   /// Which parameters got a gradient since `attach`.
-  var written: [Bool] { parameters.map { $0.parameter.hasGradient } }
+  var written: [Bool] {
+    parameters.map { item in
+      lane.map { item.parameter.lanes[$0].hasGradient } ?? item.parameter.hasGradient
+    }
+  }
 
   /// Sets the gradients of parameters that no layer has touched to zero.
   func clearUnwritten(_ tensor: Tensor, written: [Bool]) {

@@ -9,9 +9,10 @@ import Tensor
 final class NumaMemory {
   let address: UnsafeMutableRawPointer
   let byteCount: Int
-  private typealias Bind = @convention(c) (
-    UnsafeMutableRawPointer, UInt, CInt, UnsafePointer<UInt>, UInt, UInt32
-  ) -> Int
+  private typealias Bind =
+    @convention(c) (
+      UnsafeMutableRawPointer, UInt, CInt, UnsafePointer<UInt>, UInt, UInt32
+    ) -> Int
 
   /// - Throws: `OPTIM-301` in one sentence if this host cannot do it or the node has no room.
   init(_ byteCount: Int, node: Int) throws(Fault) {

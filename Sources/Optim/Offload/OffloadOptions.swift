@@ -12,6 +12,9 @@ public struct OffloadOptions: Sendable, Equatable {
   /// until it is reached.
   public var fraction: Double
   public var tier: OffloadTier
+  /// Elements of a block that is read, updated and written at once: a multiple of 64, at most
+  /// 262144. Four blocks are in memory.
+  public var blockElements = 1 << 18
 
   public init(fraction: Double = 1, tier: OffloadTier) {
     self.fraction = fraction

@@ -1,7 +1,5 @@
 import Dispatch
-import Glibc
 import Support
-import Tensor
 import Synchronization
 
 /// A block of the far file on its way through the update.
@@ -24,8 +22,6 @@ final class OffloadStream {
   static let slotCount = 4
   private let file: OffloadFile
   private let slots: [AlignedMemory]
-  private let readQueue = DispatchQueue(label: "optimizer offload read")
-  private let writeQueue = DispatchQueue(label: "optimizer offload write")
 
   /// - Parameter blockBytes: of the largest block.
   /// - Throws: `MEM-001`.
@@ -38,136 +34,114 @@ final class OffloadStream {
 
   var nearBytes: Int { slots.reduce(0) { $0 + $1.bytes.count } }
 
-  /// State of one run that reader, caller and writer share.
-  fileprivate final class Run: Sendable {
-    let transfers: [OffloadTransfer]
-    let free: [DispatchSemaphore]
-    let ready: [DispatchSemaphore]
-    let fault = Mutex<Fault?>(nil)
-    let isCancelled = Atomic<Bool>(false)
-    let group = DispatchGroup()
-
-    init(_ transfers: [OffloadTransfer], slots: Int) {
-      self.transfers = transfers
-      free = (0..<slots).map { _ in DispatchSemaphore(value: 0) }
-      ready = (0..<slots).map { _ in DispatchSemaphore(value: 0) }
-      for semaphore in free { semaphore.signal() }
-    }
-
-    func fail(_ fault: Fault) {
-      self.fault.withLock { if $0 == nil { $0 = fault } }
-      isCancelled.store(true, ordering: .releasing)
-    }
-  }
-
-  /// Visits the blocks in order; `next` inside `body` waits for the following one.
+  /// Visits the blocks in order: `body` takes them one after another from the cursor.
   /// - Throws: `OPTIM-302`, or what `body` throws; then nothing runs any more.
   func run(
     _ transfers: [OffloadTransfer], _ body: (inout Cursor) throws(Fault) -> Void
   ) throws(Fault) {
-    guard !transfers.isEmpty else {
-      var cursor = Cursor(stream: self, run: Run([], slots: slots.count))
-      return try body(&cursor)
-    }
-    let run = Run(transfers, slots: slots.count)
-    startReader(run)
-    var cursor = Cursor(stream: self, run: run)
+    let run = Run(file, slots, transfers)
+    let reader = try JoinedThread { run.read() }
+    var writer: JoinedThread?
+    var cursor = Cursor(run: run)
     do throws(Fault) {
+      writer = try JoinedThread { run.write() }
       try body(&cursor)
     } catch {
       run.fail(error)
     }
-    if cursor.index < transfers.count { run.isCancelled.store(true, ordering: .releasing) }
-    for semaphore in run.free { semaphore.signal() }
-    run.group.wait()
+    if cursor.index < transfers.count { run.cancel() }
+    reader.join()
+    writer?.join()
     file.dropCache()
-    if let fault = run.fault.withLock({ $0 }) { throw fault }
-  }
-
-  private func startReader(_ run: Run) {
-    let (file, slots) = (file, slots)
-    readQueue.async(group: run.group) {
-      for (i, transfer) in run.transfers.enumerated() {
-        let slot = i % slots.count
-        run.free[slot].wait()
-        if !run.isCancelled.load(ordering: .acquiring) {
-          do throws(Fault) {
-            try file.read(slots[slot].prefix(transfer.byteCount), at: transfer.offset)
-          } catch {
-            run.fail(error)
-          }
-        }
-        run.ready[slot].signal()
-        if run.isCancelled.load(ordering: .acquiring) { return }
-      }
-    }
-  }
-
-  private func finish(_ i: Int, _ run: Run) {
-    let transfer = run.transfers[i]
-    let slot = i % slots.count
-    guard transfer.writes else {
-      run.free[slot].signal()
-      return
-    }
-    let (file, memory) = (file, slots[slot])
-    writeQueue.async(group: run.group) {
-      if !run.isCancelled.load(ordering: .acquiring) {
-        do throws(Fault) {
-          try file.write(memory.prefix(transfer.byteCount), at: transfer.offset)
-        } catch {
-          run.fail(error)
-        }
-      }
-      run.free[slot].signal()
-    }
+    if let fault = run.fault { throw fault }
   }
 
   /// Walks over the blocks of a run.
   struct Cursor {
-    fileprivate let stream: OffloadStream
     fileprivate let run: Run
     fileprivate var index = 0
 
-    fileprivate init(stream: OffloadStream, run: Run) {
-      self.stream = stream
-      self.run = run
-    }
+    fileprivate init(run: Run) { self.run = run }
 
     /// Lends the memory of the next block to `body`, then gives it on to the writer.
     /// - Throws: `OPTIM-302`, or what `body` throws.
     mutating func next(
       _ body: (UnsafeMutableRawPointer) throws(Fault) -> Void
     ) throws(Fault) {
-      let slot = index % stream.slots.count
+      let slot = run.slot(index)
       run.ready[slot].wait()
-      if let fault = run.fault.withLock({ $0 }) { throw fault }
-      try body(stream.slots[slot].bytes.baseAddress!)
-      stream.finish(index, run)
+      if let fault = run.fault { throw fault }
+      guard let memory = run.slots[slot].bytes.baseAddress else { return }
+      try body(memory)
+      (run.transfers[index].writes ? run.done : run.free)[slot].signal()
       index += 1
     }
   }
 }
 
-/// Memory aligned for direct transfers.
-///
-/// Unchecked: a block is handed from reader to caller to writer, never shared.
-final class AlignedMemory: @unchecked Sendable {
-  let bytes: UnsafeMutableRawBufferPointer
+/// What reader, caller and writer of one walk share. A slot belongs to whom its semaphores say.
+private final class Run: Sendable {
+  let file: OffloadFile
+  let slots: [AlignedMemory]
+  let transfers: [OffloadTransfer]
+  let free: [DispatchSemaphore]
+  let ready: [DispatchSemaphore]
+  let done: [DispatchSemaphore]
+  private let failure = Mutex<Fault?>(nil)
+  private let isCancelled = Atomic<Bool>(false)
 
-  /// - Throws: `MEM-001`.
-  init(_ byteCount: Int) throws(Fault) {
-    let count = max(byteCount, 1).rounded(upTo: OffloadFile.alignment)
-    guard let address = aligned_alloc(OffloadFile.alignment, count) else {
-      throw Fault(.outOfMemory, "the system refused \(count) bytes for offload buffers")
-    }
-    bytes = UnsafeMutableRawBufferPointer(start: address, count: count)
-    bytes.initializeMemory(as: UInt8.self, repeating: 0)
+  init(_ file: OffloadFile, _ slots: [AlignedMemory], _ transfers: [OffloadTransfer]) {
+    self.file = file
+    self.slots = slots
+    self.transfers = transfers
+    // Made with 0: a semaphore may not end below the value it was made with.
+    func semaphores() -> [DispatchSemaphore] { slots.map { _ in DispatchSemaphore(value: 0) } }
+    (free, ready, done) = (semaphores(), semaphores(), semaphores())
+    for semaphore in free { semaphore.signal() }
   }
 
-  deinit { free(bytes.baseAddress) }
+  func slot(_ index: Int) -> Int { index % slots.count }
+  var fault: Fault? { failure.withLock { $0 } }
 
-  func prefix(_ count: Int) -> UnsafeMutableRawBufferPointer {
-    UnsafeMutableRawBufferPointer(rebasing: bytes[0..<count])
+  /// Keeps the first fault and ends the walk.
+  func fail(_ fault: Fault) {
+    failure.withLock { if $0 == nil { $0 = fault } }
+    cancel()
+  }
+
+  /// Wakes everybody; who wakes looks here first.
+  func cancel() {
+    isCancelled.store(true, ordering: .sequentiallyConsistent)
+    for semaphore in free + ready + done { semaphore.signal() }
+  }
+
+  private func isRunning() -> Bool { !isCancelled.load(ordering: .sequentiallyConsistent) }
+
+  func read() {
+    for (i, transfer) in transfers.enumerated() {
+      let slot = slot(i)
+      free[slot].wait()
+      guard isRunning() else { return }
+      do throws(Fault) {
+        try file.read(slots[slot].prefix(transfer.byteCount), at: transfer.offset)
+      } catch {
+        return fail(error)
+      }
+      ready[slot].signal()
+    }
+  }
+
+  func write() {
+    for (i, transfer) in transfers.enumerated() where transfer.writes {
+      let slot = slot(i)
+      done[slot].wait()
+      guard isRunning() else { return }
+      do throws(Fault) {
+        try file.write(slots[slot].prefix(transfer.byteCount), at: transfer.offset)
+      } catch {
+        return fail(error)
+      }
+      free[slot].signal()
+    }
   }
 }

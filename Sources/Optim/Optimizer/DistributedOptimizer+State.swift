@@ -57,7 +57,8 @@ extension DistributedOptimizer {
     if kind == .master, !hasMasters { try refreshMasters() }
     for (part, segments) in try segments(of: name, kind) {
       let store = part.store
-      try store.visit(store.blocks(of: segments, [.read])) { (visit, states) throws(Fault) in
+      let blocks = store.blocks(of: segments, [.read], fitsScratch: true)
+      try store.visit(blocks) { (visit, states) throws(Fault) in
         self.load(kind, part, visit, states)
         let start = store.segments[visit.segment].range.lowerBound
         try body(

@@ -70,9 +70,11 @@ extension DistributedOptimizer {
 
   private func update(_ part: StatePart, _ input: StepInput, _ scale: Double) throws(Fault) {
     let store = part.store
-    let phases: [StatePhase] = part.store.format.isScaled ? [.measure, .apply] : [.apply]
+    let isScaled = store.format.isScaled
+    let blocks = store.blocks(
+      of: store.segments.indices, isScaled ? [.measure, .apply] : [.apply], fitsScratch: isScaled)
     var magnitudes = Array(repeating: StateMagnitudes(), count: store.segments.count)
-    try store.visit(store.blocks(of: store.segments.indices, phases)) { (visit, states) in
+    try store.visit(blocks) { (visit, states) in
       let block = self.updateBlock(store, visit, states)
       let factors = self.factors(store.segments[visit.segment], input, scale)
       let old = store.scales[visit.segment]

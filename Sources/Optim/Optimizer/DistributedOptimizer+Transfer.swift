@@ -13,7 +13,8 @@ extension DistributedOptimizer {
     for segment in segments {
       largest = 0
       let phases: [StatePhase] = top == nil ? [.apply] : [.measure, .apply]
-      try store.visit(store.transferBlocks(of: segment, phases)) { (visit, states) throws(Fault) in
+      let blocks = store.blocks(of: [segment], phases, fitsScratch: true)
+      try store.visit(blocks) { (visit, states) throws(Fault) in
         let values = UnsafeMutableBufferPointer(
           start: part.update.scratch(0), count: visit.range.count)
         try body(visit.range.shifted(by: store.segments[segment].range.lowerBound), values)
@@ -89,22 +90,6 @@ extension DistributedOptimizer {
         ck_convert($0, n, CK_F32, source, weights.dtype.kernelType, weights.address)
       }
     }
-  }
-}
-
-extension StateStore {
-  /// Blocks small enough for scratch.
-  fileprivate func transferBlocks(of segment: Int, _ phases: [StatePhase]) -> [StateBlock] {
-    var result: [StateBlock] = []
-    for phase in phases {
-      var start = 0
-      while start < segments[segment].count {
-        let end = min(start + StateStore.blockElements, segments[segment].count)
-        result.append(StateBlock(segment: segment, range: start..<end, phase: phase))
-        start = end
-      }
-    }
-    return result
   }
 }
 

@@ -38,6 +38,8 @@ public final class DistributedOptimizer {
   public internal(set) var stepCount = 0
   let groups: OptimizerGroups
   let buffers: [GradientBuffer]
+  /// Lanes of expert buffers, where there are several.
+  let lanes: [LaneBuffers]
   let accumulator: GradientAccumulator
   /// By weight type.
   let parts: [StatePart]
@@ -62,7 +64,8 @@ public final class DistributedOptimizer {
     let tree = try ChunkTree(
       chunks: options.canonicalChunks, dataParallel: groups.dataParallel.size)
     buffers = try DistributedOptimizer.makeBuffers(parameters, groups, options, engine)
-    accumulator = GradientAccumulator(buffers, tree: tree)
+    lanes = try DistributedOptimizer.makeLanes(buffers, options, engine)
+    accumulator = GradientAccumulator(buffers + lanes.flatMap(\.others), tree: tree)
     scratch = ExchangeScratch(engine: engine)
     parts = try DistributedOptimizer.makeParts(buffers, groups, options, engine)
   }
@@ -87,7 +90,8 @@ public final class DistributedOptimizer {
             layout: BufferLayout(
               counts: members.map(\.parameter.count), groupSize: group.size,
               isSharded: options.isDistributed, bucketSize: options.bucketSize),
-            gradientType: options.mainGradientType, engine: engine))
+            gradientType: options.mainGradientType,
+            lane: isExpert && options.expertLanes > 1 ? 0 : nil, engine: engine))
       }
     }
     let held = buffers.reduce(0) { $0 + $1.parameters.count }
@@ -99,6 +103,25 @@ public final class DistributedOptimizer {
       return buffers
     }
     return buffers
+  }
+
+  /// The further lanes of every expert buffer.
+  private static func makeLanes(
+    _ buffers: [GradientBuffer], _ options: OptimizerOptions, _ engine: Engine
+  ) throws(Fault) -> [LaneBuffers] {
+    var lanes: [LaneBuffers] = []
+    for buffer in buffers where buffer.lane != nil {
+      var others: [GradientBuffer] = []
+      for lane in 1..<options.expertLanes {
+        others.append(
+          try GradientBuffer(
+            buffer.parameters, indices: buffer.indices, group: buffer.group,
+            layout: buffer.layout, gradientType: options.mainGradientType, lane: lane,
+            engine: engine))
+      }
+      lanes.append(LaneBuffers(first: buffer, others: others))
+    }
+    return lanes
   }
 
   /// One part per weight type: formats differ between them.
@@ -127,7 +150,8 @@ public final class DistributedOptimizer {
 
   /// Memory and far bytes of this rank.
   public var bytes: OptimizerBytes {
-    let flat = buffers.reduce(0) { $0 + $1.flat.byteCount }
+    let all = buffers + lanes.flatMap(\.others)
+    let flat = all.reduce(0) { $0 + $1.flat.byteCount }
     return OptimizerBytes(
       gradients: flat * (1 + accumulator.extraSets),
       near: parts.reduce(0) { $0 + $1.store.nearBytes + $1.update.nearBytes },
@@ -158,6 +182,10 @@ public final class DistributedOptimizer {
     }
     guard !isReduced else { return }
     for buffer in buffers { try buffer.reduce(scratch) }
+    for lane in lanes {
+      for buffer in lane.others { try buffer.reduce(scratch) }
+      lane.combine()
+    }
     isReduced = true
   }
 

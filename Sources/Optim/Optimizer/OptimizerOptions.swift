@@ -18,6 +18,9 @@ public struct OptimizerOptions: Sendable {
   public var roundsWeightsToHalf = false
   /// N of `canonical_batch_chunks`; 1 gives no promise over data-parallel sizes.
   public var canonicalChunks = 1
+  /// Data-parallel ranks whose rows meet in an expert of this rank, when canonical chunks ask for
+  /// separate sums; a power of two, 1 otherwise.
+  public var expertLanes = 1
   /// Elements after which a bucket is closed; nil makes one bucket per buffer.
   public var bucketSize: Int?
   public var offload: OffloadOptions?
@@ -64,6 +67,13 @@ public struct OptimizerOptions: Sendable {
     }
     if let fraction = offload?.fraction, !(fraction >= 0 && fraction <= 1) {
       throw refuse("optimizer_offload_fraction", "\(fraction) is no part", "give 0 to 1")
+    }
+    if let block = offload?.blockElements,
+      !(1...StateStore.blockElements ~= block) || block % 64 != 0
+    {
+      throw refuse(
+        "optimizer_cpu_offload", "a block of \(block) elements cannot be streamed",
+        "use a multiple of 64, at most \(StateStore.blockElements)")
     }
     try validateRule()
   }

@@ -4,9 +4,9 @@ import Tensor
 /// The stored states of all segments of one rank, near and far.
 ///
 /// Near segments lie in one piece of memory, each as one block; far ones in NUMA memory in the
-/// same form, or in a file in blocks of `blockElements`.
+/// same form, or in a file in blocks of `streamElements`.
 final class StateStore {
-  /// Elements of a streamed block, and of a block of scaled states, which should stay in cache.
+  /// Elements of a block of scaled states, which should stay in cache; scratch has as many.
   static let blockElements = 1 << 18
   /// Elements of a block of states that need no scratch.
   static let longBlockElements = 1 << 22
@@ -21,6 +21,8 @@ final class StateStore {
   private let file: OffloadFile?
   /// Byte offset of each segment in its tier.
   private let offsets: [Int]
+  /// Elements of a block of the far file.
+  private let streamElements: Int
   let farBytes: Int
 
   /// - Throws: `OPTIM-301`, `OPTIM-302`, `MEM-001`.
@@ -36,6 +38,8 @@ final class StateStore {
       for i in 0..<far { segments[i].isFar = true }
     }
     self.segments = segments
+    let streamElements = offload?.blockElements ?? StateStore.blockElements
+    self.streamElements = streamElements
     scales = Array(repeating: StateScales(), count: segments.count)
     var streams = false
     if case .folder = offload?.tier { streams = true }
@@ -46,7 +50,7 @@ final class StateStore {
       if !segment.isFar {
         ends.near += format.places(segment.count).end
       } else if streams {
-        ends.far += StateStore.fileBytes(segment.count, format)
+        ends.far += StateStore.fileBytes(segment.count, streamElements, format)
       } else {
         ends.far += format.places(segment.count).end
       }
@@ -63,7 +67,7 @@ final class StateStore {
         let made = try OffloadFile(in: folder, byteCount: ends.far, rank: rank)
         file = made
         stream = try OffloadStream(
-          made, blockBytes: StateStore.blockStride(StateStore.blockElements, format))
+          made, blockBytes: StateStore.blockStride(streamElements, format))
       }
     }
     (farMemory, self.file, self.stream) = (memory, file, stream)
@@ -77,21 +81,22 @@ final class StateStore {
     format.places(count).end.rounded(upTo: OffloadFile.alignment)
   }
 
-  private static func fileBytes(_ count: Int, _ format: StateFormat) -> Int {
-    let whole = count / blockElements
-    let rest = count % blockElements
-    return whole * blockStride(blockElements, format)
+  private static func fileBytes(_ count: Int, _ block: Int, _ format: StateFormat) -> Int {
+    let whole = count / block
+    let rest = count % block
+    return whole * blockStride(block, format)
       + (rest > 0 ? blockStride(rest, format) : 0)
   }
 
   /// The blocks of `segments` for one walk in each of `phases`, segment by segment.
-  func blocks(of segments: some Sequence<Int>, _ phases: [StatePhase]) -> [StateBlock] {
+  /// - Parameter fitsScratch: a block may be copied into scratch.
+  func blocks(
+    of segments: some Sequence<Int>, _ phases: [StatePhase], fitsScratch: Bool
+  ) -> [StateBlock] {
     var result: [StateBlock] = []
     for segment in segments {
-      let streams = self.segments[segment].isFar && isStreaming
-      let size =
-        streams || format.isScaled || phases == [.read]
-        ? StateStore.blockElements : StateStore.longBlockElements
+      var size = fitsScratch ? StateStore.blockElements : StateStore.longBlockElements
+      if self.segments[segment].isFar, isStreaming { size = streamElements }
       let count = self.segments[segment].count
       for phase in phases {
         var start = 0
@@ -132,10 +137,10 @@ final class StateStore {
   }
 
   private func transfer(_ block: StateBlock) -> OffloadTransfer {
-    let index = block.range.lowerBound / StateStore.blockElements
+    let index = block.range.lowerBound / streamElements
     return OffloadTransfer(
       offset: offsets[block.segment]
-        + index * StateStore.blockStride(StateStore.blockElements, format),
+        + index * StateStore.blockStride(streamElements, format),
       byteCount: StateStore.blockStride(block.range.count, format),
       writes: block.phase == .apply)
   }

@@ -188,12 +188,12 @@ final class StateUpdate {
     args.n = block.count
     args.grad = block.gradient
     args.grad_type = block.gradientType.kernelType
-    args.grad_scale = factors.gradientScale
-    args.lr = factors.learningRate
-    args.beta1 = Float(beta1)
-    args.beta2 = Float(beta2)
-    args.eps = Float(epsilon)
-    args.weight_decay = factors.weightDecay
+    args.grad_scale = .init(factors.gradientScale)
+    args.lr = .init(factors.learningRate)
+    args.beta1 = .init(beta1)
+    args.beta2 = .init(beta2)
+    args.eps = .init(epsilon)
+    args.weight_decay = .init(factors.weightDecay)
     args.bias1 = Float(1 - power(beta1, factors.step))
     args.bias2 = Float(1 - power(beta2, factors.step))
     return args

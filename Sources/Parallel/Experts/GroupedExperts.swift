@@ -139,6 +139,9 @@ struct ExpertProducts: Operation {
   private func addWeightGradients(
     _ weights: [Parameter], _ dy: Tensor, _ x: Tensor, rows index: [Int32]?
   ) throws(Fault) {
+    if !routing.laneOffsets.isEmpty, weights.contains(where: { !$0.lanes.isEmpty }) {
+      return try addLaneGradients(weights, dy, x, rows: index)
+    }
     var slots: [Int: (tensor: Tensor, adds: Bool)] = [:]
     for e in weights.indices {
       slots[e] = try weights[e].gradientSlot()
@@ -160,5 +163,34 @@ struct ExpertProducts: Operation {
     } else {
       dy.engine.multiply(list(nil))
     }
+  }
+}
+
+extension ExpertProducts {
+  /// Each source's rows into its own sum.
+  private func addLaneGradients(
+    _ weights: [Parameter], _ dy: Tensor, _ x: Tensor, rows index: [Int32]?
+  ) throws(Fault) {
+    func list(_ base: UnsafePointer<Int32>?) -> [Product] {
+      var products: [Product] = []
+      for e in weights.indices {
+        for lane in weights[e].lanes.indices {
+          let rows = routing.laneOffsets[e][lane]..<routing.laneOffsets[e][lane + 1]
+          guard let slot = weights[e].gradientSlot(lane: lane) else { continue }
+          if rows.isEmpty {
+            if !slot.adds { slot.tensor.clear() }
+            continue
+          }
+          var product = Product(
+            .weightGradient, dy.rowRange(rows), base == nil ? x.rowRange(rows) : x,
+            into: slot.tensor, adds: slot.adds)
+          product.rows = base.map { $0 + rows.lowerBound }
+          products.append(product)
+        }
+      }
+      return products
+    }
+    guard let index else { return dy.engine.multiply(list(nil)) }
+    index.withUnsafeBufferPointer { dy.engine.multiply(list($0.baseAddress)) }
   }
 }

@@ -28,6 +28,9 @@ public struct Routing: Sendable {
   /// Start of each own expert's rows in `expertRows`, and the end: `[e/ep + 1]`.
   public let expertOffsets: [Int]
 
+  /// Starts of the lanes in each expert's rows, and the end: `[e/ep][lanes + 1]`; empty without lanes.
+  public let laneOffsets: [[Int]]
+
   /// Rows received over the expert-parallel group, before the etp gather.
   var receivedRows: Int { receiveCounts.reduce(0, +) }
   /// Rows the experts of this rank work on.
@@ -66,6 +69,7 @@ public struct Routing: Sendable {
     receiveCounts = exchange.receiveCounts
     blockRows = exchange.blockRows
     (expertRows, expertOffsets) = exchange.expertRows()
+    laneOffsets = exchange.laneOffsets(setting.expertLanes, expertOffsets)
   }
 
   /// The kept slots and the filling rows of this rank's rows under the capacity.
@@ -108,7 +112,7 @@ struct ExpertCounts {
   let receiveCounts: [Int]
   let blockRows: Int
   /// `[etp][ep source][own expert]`
-  private let received: [[[Int]]]
+  fileprivate let received: [[[Int]]]
 
   init(_ perExpert: [Int], setting: Setting) throws(Fault) {
     let ep = setting.groups.ep
@@ -160,6 +164,19 @@ struct ExpertCounts {
       offsets.append(rows.count)
     }
     return (rows, offsets)
+  }
+}
+
+extension ExpertCounts {
+  /// Rows of an expert lie by source rank, and a lane is a run of sources.
+  func laneOffsets(_ lanes: [Int], _ offsets: [Int]) -> [[Int]] {
+    guard let last = lanes.last, received.count == 1 else { return [] }
+    return (0..<received[0][0].count).map { expert in
+      var starts = [Int](repeating: 0, count: last + 2)
+      for (source, lane) in lanes.enumerated() { starts[lane + 1] += received[0][source][expert] }
+      for lane in 0...last { starts[lane + 1] += starts[lane] }
+      return starts.map { $0 + offsets[expert] }
+    }
   }
 }
 

@@ -22,6 +22,27 @@ public final class Parameter: @unchecked Sendable {
   /// False until the first contribution of a step, which overwrites instead of adding.
   public var hasGradient = false
 
+  /// Gradient sums by source, when rows of several data-parallel ranks meet in one expert and their
+  /// sums must not mix (canonical batch chunks); empty otherwise.
+  public var lanes: [Lane] = []
+
+  /// The gradient that the rows of one source have given.
+  public struct Lane: Sendable {
+    public var gradient: Tensor
+    public var hasGradient: Bool
+    public init(gradient: Tensor, hasGradient: Bool) {
+      self.gradient = gradient
+      self.hasGradient = hasGradient
+    }
+  }
+
+  /// The slot of one lane, as `gradientSlot`.
+  public func gradientSlot(lane: Int) -> (tensor: Tensor, adds: Bool)? {
+    guard isTrainable else { return nil }
+    defer { lanes[lane].hasGradient = true }
+    return (lanes[lane].gradient, lanes[lane].hasGradient)
+  }
+
   /// How the optimizer and the gradient sums must treat the parameter.
   public struct Role: Sendable {
     /// Held by expert-parallel ranks: gradients are summed over the expert data-parallel group.
