@@ -36,7 +36,7 @@ struct Conversions {
     try commit.finish(files: written)
     try writeArguments()
     try folder.copyCompanions(to: output, replacing: options.export.existOK)
-    finish(tensors: map.all.count, cast)
+    finish(tensors: map.all.count, overflows: cast.overflows)
   }
 
   /// Every published tensor must be used, and every one we need must be there.
@@ -71,48 +71,13 @@ struct Conversions {
       throw Fault(.wrongOptions, "Please specify `--mcore_model`.", at: .flag("mcore_model"))
     }
     let location = try CheckpointLocator.resolve(path)
-    let map = NameMap(folder.config)
-    let assembly = PublishedAssembly(try MegatronWeights(location.folder, folder.config), map)
-    var specs: [TensorSpec] = []
-    for (name, shape) in assembly.tensors {
-      let stored = try assembly.dtype(of: name)
-      specs.append(TensorSpec(name, dtype ?? stored, shape))
-    }
-    let writer = try SafetensorsFolderWriter(
-      output, tensors: specs, maxShardBytes: options.export.maxShardBytes ?? 5_000_000_000)
-    let cast = ElementCast(engine: engine)
-    for spec in specs {
-      let stored = try assembly.dtype(of: spec.name)
-      try ScratchBytes.with(spec.count * stored.size) { (buffer) throws(Fault) in
-        try assembly.read(spec.name, into: buffer)
-        try cast.convert(UnsafeRawBufferPointer(buffer), stored, spec.dtype) {
-          (bytes) throws(Fault) in
-          try writer.append(spec.name, bytes)
-        }
-      }
-    }
-    try writer.finish()
-    try folder.copyCompanions(to: output, replacing: options.export.existOK)
-    try writeConfig(specs.first?.dtype ?? .bfloat16)
+    let export = PublishedExport(
+      folder: folder, engine: engine, dtype: dtype,
+      maxShardBytes: options.export.maxShardBytes ?? 5_000_000_000,
+      replacesFiles: options.export.existOK)
+    let result = try export.write(location.folder, to: output)
     try copyArguments(from: location.root)
-    finish(tensors: specs.count, cast)
-  }
-
-  /// `config.json` with the type that was written, in the spelling the source has.
-  private func writeConfig(_ dtype: DType) throws(Fault) {
-    let path = folder.path + "/config.json"
-    let text = String(decoding: try AtomicFile.read(path), as: UTF8.self)
-    guard case .object(var root)? = try? JSONValue.parse(text) else {
-      throw Fault(.badJSON, "config.json is not an object", at: .file(path))
-    }
-    let names: [DType: String] = [
-      .float32: "float32", .bfloat16: "bfloat16", .float16: "float16",
-    ]
-    let key = root["dtype"] != nil && root["torch_dtype"] == nil ? "dtype" : "torch_dtype"
-    guard let name = names[dtype], root[key]?.string != name else { return }
-    root[key] = .string(name)
-    try AtomicFile.write(
-      JSONValue.object(root).write(.indented) + "\n", to: output + "/config.json")
+    finish(tensors: result.tensors, overflows: result.overflows)
   }
 
   private func writeArguments() throws(Fault) {
@@ -129,9 +94,9 @@ struct Conversions {
     try AtomicFile.write(try AtomicFile.read(path), to: output + "/" + SavedArguments.fileName)
   }
 
-  private func finish(tensors: Int, _ cast: ElementCast) {
-    if cast.overflows > 0 {
-      logger.warning("\(cast.overflows) values became infinite in float16")
+  private func finish(tensors: Int, overflows: Int) {
+    if overflows > 0 {
+      logger.warning("\(overflows) values became infinite in float16")
     }
     logger.info("wrote \(tensors) tensors to \(output)")
   }

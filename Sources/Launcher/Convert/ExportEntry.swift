@@ -26,7 +26,8 @@ public enum ExportEntry {
     }
     let engine = try options.run.engine(options.report.launch)
     let folder = try ModelFolder(
-      model: options.model.model, checkpoint: options.export.mcoreModel)
+      model: options.model.model, checkpoint: options.export.mcoreModel,
+      hub: ModelFolder.Hub(options.report.launch, options.model))
     let conversion = Conversions(
       options: options, folder: folder, engine: engine, output: output, logger: logger)
     if options.export.toMcore {

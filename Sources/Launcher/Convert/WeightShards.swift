@@ -7,19 +7,24 @@ import Tensor
 enum WeightShards {
   /// The pieces of this rank's weights that it has to write.
   ///
-  /// - Parameter isWriter: false for a rank whose copy another one writes.
+  /// - Parameters:
+  ///   - half: the weights are fp16 values held as fp32, and stored as fp16.
+  ///   - isWriter: false for a rank whose copy another one writes.
   /// - Returns: shards whose bytes lie in memory until they are written.
   static func own(
-    _ model: QwenText, isWriter: (Parameter) -> Bool
+    _ model: QwenText, half: Bool = false, isWriter: (Parameter) -> Bool
   ) -> [TensorShard] {
-    model.parameters.filter(isWriter).flatMap { shards(of: $0, model.config) }
+    model.parameters.filter(isWriter).flatMap { shards(of: $0, model.config, half: half) }
   }
 
-  private static func shards(of parameter: Parameter, _ config: QwenConfig) -> [TensorShard] {
+  private static func shards(
+    of parameter: Parameter, _ config: QwenConfig, half: Bool
+  ) -> [TensorShard] {
     let place = StoredName(parameter.name, config)
     let slices = parameter.slices
     let spec = TensorSpec(
-      place.key, parameter.dtype, place.leading.map(\.count) + slices.globalShape)
+      place.key, half ? .float16 : parameter.dtype,
+      place.leading.map(\.count) + slices.globalShape)
     return merged(slices).map { piece in
       var box = Box(
         offsets: place.leading.map(\.index) + slices.globalShape.map { _ in 0 },
@@ -31,9 +36,28 @@ enum WeightShards {
           let tensor =
             slices.dim == 0
             ? parameter.tensor.rowRange(run.local..<run.local + run.count) : parameter.tensor
-          try emit(UnsafeRawBufferPointer(tensor.bytes))
+          guard half else {
+            try emit(UnsafeRawBufferPointer(tensor.bytes))
+            continue
+          }
+          try emitHalf(tensor, emit)
         }
       }
+    }
+  }
+
+  /// The elements of an fp32 tensor as fp16, some at a time.
+  private static func emitHalf(
+    _ tensor: Tensor, _ emit: (UnsafeRawBufferPointer) throws(Fault) -> Void
+  ) throws(Fault) {
+    let cast = ElementCast(engine: tensor.engine)
+    let bytes = UnsafeRawBufferPointer(tensor.bytes)
+    var start = 0
+    while start < bytes.count {
+      let end = min(start + 1 << 22, bytes.count)
+      try cast.convert(
+        UnsafeRawBufferPointer(rebasing: bytes[start..<end]), .float32, .float16, emit)
+      start = end
     }
   }
 

@@ -14,12 +14,15 @@ public struct ExportOptions: ProgramOptions {
 
   public init() {}
 
+  private static let recorded = "it is written into args.json, for programs that read that"
+
   static let table = OptionTable<ExportOptions>(
     ExportFlags.rows.rows(in: \.export)
       + (ModelFlags.rows + ModelFlags.inertRows).rows(in: \.model)
-      + TemplateFlags.rows.rows(in: \.template)
-      + DataFlags.sourceRows.rows(in: \.data)
-      + ParallelFlags.layoutRows.rows(in: \.parallel)
+      + TemplateFlags.rows.unread(recorded).rows(in: \.template)
+      + DataFlags.sourceRows.unread(recorded).rows(in: \.data)
+      + ParallelFlags.layoutRows.unread("the files are the same for every layout")
+      .rows(in: \.parallel)
       + [LoggingFlags.levelRow].rows(in: \.logging)
       + (RunFlags.computeRows + RunFlags.metaRows).rows(in: \.run)
       + GenerationFlags.inertRows.rows(in: \.generation), defaults: ExportOptions())

@@ -216,6 +216,11 @@ extension Array {
     map { $0.within(path) }
   }
 
+  /// The rows of a program that takes them over without reading them.
+  func unread<Root: Sendable>(_ why: String) -> [Option<Root>] where Element == Option<Root> {
+    map { $0.spec.effect == .used ? $0.noEffect(why) : $0 }
+  }
+
   /// Puts the rows under a heading.
   func under<Root: Sendable>(_ group: OptionGroup) -> [Option<Root>] where Element == Option<Root> {
     map { $0.group(group) }

@@ -52,10 +52,11 @@ struct OptionReader<Root: ProgramOptions> {
     return .run(root)
   }
 
-  /// The text of `--help`, `--dump_options` or `--explain`, which need no valid options.
+  /// The text of `--help`, `--dump_options`, `--dump_markdown` or `--explain`, which need no valid options.
   private func request(_ parsed: ParsedOptions) throws(Fault) -> String? {
     if parsed["help"] == .bool(true) { return HelpPrinter.text(definition) }
     if parsed["dump_options"] == .bool(true) { return OptionDump.text(definition.table) }
+    if parsed["dump_markdown"] == .bool(true) { return OptionPage.text(definition) }
     if case .text(let code)? = parsed["explain"] { return try FaultCatalog.explain(code) }
     return nil
   }

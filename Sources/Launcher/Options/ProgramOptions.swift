@@ -26,7 +26,7 @@ public struct OptionReport: Sendable {
   /// One line that lists the options without effect, or nil.
   public var inertLine: String? {
     guard !inert.isEmpty else { return nil }
-    return "accepted without effect on a CPU: "
+    return "accepted without effect: "
       + inert.map { "--\($0.name) (\($0.why))" }.joined(separator: ", ")
   }
 }

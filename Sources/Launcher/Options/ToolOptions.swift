@@ -14,11 +14,18 @@ public struct ParityOptions: ProgramOptions {
 
   public init() {}
 
+  private static let modelRows: [Option<ModelFlags>] = ModelFlags.rows.map {
+    let isRead = ["model", "torch_dtype"].contains($0.spec.name) || $0.spec.effect != .used
+    return isRead ? $0 : $0.noEffect("the model is named by its folder")
+  }
+
   static let table = OptionTable<ParityOptions>(
-    ParityFlags.rows.rows(in: \.parity) + ModelFlags.rows.rows(in: \.model)
+    ParityFlags.rows.rows(in: \.parity) + modelRows.rows(in: \.model)
       + ParallelFlags.layoutRows.rows(in: \.parallel)
-      + (MoEFlags.rows + MoEFlags.ownRows).rows(in: \.experts)
-      + RecomputeFlags.rows.rows(in: \.recompute)
+      + (MoEFlags.rows + MoEFlags.ownRows).unread("the stored results say how experts were chosen")
+      .rows(in: \.experts)
+      + RecomputeFlags.rows.unread("every activation is kept, to be compared")
+      .rows(in: \.recompute)
       + AttentionFlags.rows.rows(in: \.attention)
       + [LoggingFlags.levelRow].rows(in: \.logging)
       + (RunFlags.computeRows + RunFlags.metaRows).rows(in: \.run), defaults: ParityOptions())

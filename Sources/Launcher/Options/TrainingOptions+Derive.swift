@@ -22,6 +22,10 @@ extension TrainingOptions {
     {
       recompute.modules.append("moe")
     }
+    report.inert += extra.inert
+    if run.resume != nil, checkpoint.load == nil {
+      note("resume auto: no complete checkpoint below --save, the run begins anew")
+    }
     if logging.evalInterval == nil { logging.evalInterval = checkpoint.saveInterval }
     if schedule.lr == nil { schedule.lr = tuner.trainType == .lora ? 1e-4 : 1e-5 }
     if precision.calculatePerTokenLoss == nil { precision.calculatePerTokenLoss = true }
@@ -29,6 +33,7 @@ extension TrainingOptions {
       let root = form == .swift ? "output" : "megatron_output"
       checkpoint.save = PathText.absolute("\(root)/\(name)")
     }
+    report.inert += IdleOptions.given(self)
   }
 
   private mutating func deriveData() {

@@ -90,7 +90,10 @@ public struct TrainingOptions: ProgramOptions {
       name: name, defaults: form == .swift ? swiftDefaults : TrainingOptions(),
       table: form == .swift ? swiftTable : megatronTable)
     let table = definition.table
-    definition.reload = { SavedArguments.reloadForTraining(&$0, table: table, &$1) }
+    definition.reload = {
+      ResumeSearch.fill(&$0, form: form)
+      SavedArguments.reloadForTraining(&$0, table: table, &$1)
+    }
     definition.readExtra = { parsed, root, complaints in
       guard let value = parsed["extra_megatron_kwargs"] else { return }
       guard case .json(let json) = value, let object = json.object else {

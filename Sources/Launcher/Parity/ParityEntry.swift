@@ -12,6 +12,9 @@ public enum ParityEntry {
   public static func run(_ options: ParityOptions) throws(Fault) -> ExitCode {
     let launch = LaunchEnvironment(ProcessInfo.processInfo.environment)
     return try RankJob.run(launch) { (world) throws(Fault) in
+      if world.rank == 0, let line = options.report.inertLine {
+        Logger(level: options.logging.level).info(line)
+      }
       var failures = 0
       if options.parity.dataGolden != nil {
         failures += try DataParity(options: options, isSpeaker: world.rank == 0).run()

@@ -12,16 +12,14 @@ public enum ProgramBodies {
     try ExportEntry.run(options)
   }
   public static let infer: Programs.Body<InferOptions> = { options throws(Fault) in
-    throw notBuilt(.infer)
+    throw Fault(
+      .programNotBuilt, "generation comes with a later version of megatron-infer",
+      fix: "export the checkpoint with megatron-export --to_hf true and generate with transformers")
   }
   public static let parity: Programs.Body<ParityOptions> = { (options) throws(Fault) in
     try ParityEntry.run(options)
   }
   public static let bench: Programs.Body<BenchOptions> = { (options) throws(Fault) in
     try BenchEntry.run(options)
-  }
-
-  private static func notBuilt(_ program: ProgramName) -> Fault {
-    Fault(.programNotBuilt, "\(program.binary) reads its options but has no body in this build")
   }
 }

@@ -4,5 +4,5 @@ extension FaultCode {
   public static let programMissing = FaultCode(
     "RUN-101", .missingInput, "a program that should be started is not there")
   public static let programNotBuilt = FaultCode(
-    "RUN-102", .internalError, "this build does not contain the program")
+    "RUN-102", .usage, "a program that comes with a later version")
 }

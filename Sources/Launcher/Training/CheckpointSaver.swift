@@ -35,10 +35,13 @@ struct CheckpointSaver {
   private func save(_ commit: CheckpointCommit) throws(Fault) {
     let world = run.groups.world
     try world.agreeing { () throws(Fault) in if world.rank == 0 { try commit.prepare() } }
+    let flags = run.options.checkpoint
     let report = try world.agreeing { () throws(Fault) in
       try TorchDistWriter.write(
-        tensors: WeightShards.own(run.model, isWriter: isWriter),
-        objects: world.rank == 0 ? MegatronObjects.extraState(run.folder.config) : [],
+        tensors: WeightShards.own(
+          run.model, half: run.precision == .fp16, isWriter: { run.holdsFirstCopy(of: $0) }),
+        objects: world.rank == 0 && flags.teExtraState
+          ? MegatronObjects.extraState(run.folder.config) : [],
         to: commit.staging, rank: world.rank)
     }
     let texts = try world.allTexts(String(decoding: report.bytes, as: UTF8.self))
@@ -50,15 +53,21 @@ struct CheckpointSaver {
       let files = try TorchDistWriter.finish(commit.staging, reports: reports, common: common)
       try commit.finish(files: files)
       try run.folder.copyCompanions(to: run.directory)
-      if let keep = run.options.checkpoint.saveTotalLimit {
-        try CheckpointFolder.prune(run.directory, keep: keep, id: commit.id)
+      let copy = PublishedCopy(run: run, id: commit.id)
+      if flags.saveSafetensors { try copy.write(commit.name) }
+      if let keep = flags.saveTotalLimit {
+        for name in try CheckpointFolder.prune(run.directory, keep: keep, id: commit.id) {
+          try copy.remove(name)
+        }
       }
     }
   }
+}
 
-  /// One of the ranks that hold the same part of a weight writes it.
-  private func isWriter(_ parameter: Parameter) -> Bool {
-    let groups = run.groups
+extension TrainingRun {
+  /// Whether this rank is the first of those that hold the same part of a weight: the one that
+  /// writes and counts it.
+  func holdsFirstCopy(of parameter: Parameter) -> Bool {
     if parameter.role.isExpert { return groups.edp.rank == 0 }
     return groups.dp.rank == 0 && (!parameter.role.isReplicated || groups.tp.rank == 0)
   }

@@ -23,13 +23,16 @@ struct DataSetup {
     choice = try TemplateChoice(
       TemplateChoice.Facts(
         model: options.model.model ?? folder.path,
-        architectures: [folder.config.family == .qwen3 ? "Qwen3ForCausalLM" : "Qwen3MoeForCausalLM"],
+        architectures: [
+          folder.config.family == .qwen3 ? "Qwen3ForCausalLM" : "Qwen3MoeForCausalLM"
+        ],
         chatTemplate: tokenizer.chatTemplate, modelType: options.model.modelType,
         template: options.template.template))
     var template = TemplateOptions(template: choice.template)
     template.usesChatTemplate = options.template.useChatTemplate ?? true
     if let system = options.template.system {
-      template.system = try TemplateOptions.systemText(system)
+      template.system = try TemplateOptions.systemText(
+        system.hasSuffix(".txt") ? PathText.expanded(system) : system)
     }
     template.lossScale = try LossScale(named: options.template.lossScale)
     template.vocabularySize = folder.config.vocabularySize

@@ -10,10 +10,12 @@ struct LoadedCheckpoint {
   /// Whether optimizer states lie beside the weights.
   let hasOptimizer: Bool
 
-  /// - Parameter path: the folder with the tracker, or an iteration folder.
+  /// - Parameters:
+  ///   - path: the folder with the tracker, or an iteration folder.
+  ///   - fallback: what a damaged newest checkpoint means (`--on_corrupt`).
   /// - Throws: `CKPT-…`.
-  init(_ path: String) throws(Fault) {
-    let location = try CheckpointLocator.resolve(path)
+  init(_ path: String, fallback: CheckpointLocator.Fallback = .stop) throws(Fault) {
+    let location = try CheckpointLocator.resolve(path, fallback: fallback)
     root = location.root
     folder = location.folder
     let common = try CommonState(folder: location.folder)

@@ -9,6 +9,10 @@ struct OptimizerSetup {
   let options: TrainingOptions
   let groups: RankGroups
   let engine: Engine
+  /// Folder of the run: where the far tier lies unless a flag says otherwise.
+  let directory: String
+  /// Weights are fp16 values in fp32 memory.
+  var isHalf = false
 
   func schedule(trainIterations: Int) throws(Fault) -> Schedule {
     let flags = options.schedule
@@ -53,13 +57,14 @@ struct OptimizerSetup {
     result.mainGradientType = flags.mainGradsDType == .bf16 ? .bfloat16 : .float32
     result.firstMomentType = OptimizerSetup.state(flags.expAvgDType)
     result.secondMomentType = OptimizerSetup.state(flags.expAvgSqDType)
+    result.roundsWeightsToHalf = isHalf
     result.canonicalChunks = flags.canonicalBatchChunks
     result.expertLanes = groups.laneCount(canonicalChunks: flags.canonicalBatchChunks)
     if options.parallel.overlapGradReduce {
       result.bucketSize = max(40_000_000, 1_000_000 * groups.dp.size)
     }
     if flags.cpuOffload {
-      let folder = flags.offloadDir ?? NSTemporaryDirectory()
+      let folder = flags.offloadDir ?? directory
       result.offload = OffloadOptions(
         fraction: flags.offloadFraction,
         tier: flags.offloadNUMA.map { .numaNode($0) } ?? .folder(folder))

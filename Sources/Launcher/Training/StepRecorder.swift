@@ -10,6 +10,8 @@ struct StepRecorder {
   private var zLosses: [Double] = []
   private var channels: [String: (sum: Double, count: Int)] = [:]
   private var skipped = 0
+  private var notFinite = 0
+  private var flops = 0.0
   private var sinceLog = 0
   private var trainedTokens = 0
   private var trainingSeconds = 0.0
@@ -21,7 +23,8 @@ struct StepRecorder {
   init(_ run: TrainingRun) {
     self.run = run
     progress = ProgressDisplay(
-      total: run.trainIterations, interval: run.options.logging.logInterval, place: .current(run.options.report.world))
+      total: run.trainIterations, interval: run.options.logging.logInterval,
+      place: .current(run.options.report.world))
   }
 
   mutating func begin() throws(Fault) {
@@ -44,7 +47,8 @@ struct StepRecorder {
     pause()
     resume()
     sinceLog += 1
-    losses.append(outcome.loss)
+    if outcome.loss.isFinite { losses.append(outcome.loss) } else { notFinite += 1 }
+    flops += outcome.flops
     if let value = outcome.loadBalancing { balancing.append(value) }
     if let value = outcome.zLoss { zLosses.append(value) }
     for (name, entry) in outcome.channels {
@@ -55,11 +59,12 @@ struct StepRecorder {
     trainedTokens += outcome.trainedTokens
     let iteration = run.position.iteration
     if run.groups.isFirst {
-      progress.update(iteration, elapsedSeconds: trainingSeconds, note: "loss \(shortText(outcome.loss))")
+      progress.update(
+        iteration, elapsedSeconds: trainingSeconds, note: "loss \(shortText(outcome.loss))")
     }
     let isDue = iteration == 1 || iteration % max(1, run.options.logging.logInterval) == 0
-    let record = try self.record(outcome, gathersChannels: isDue)
-    try run.log?.plot(record)
+    let record = try self.record(outcome, isLogged: isDue)
+    try run.log?.plot(record, timers: outcome.timers)
     guard isDue else { return }
     if run.groups.isFirst { progress.clear() }
     try run.log?.log(record)
@@ -75,11 +80,13 @@ struct StepRecorder {
     zLosses = []
     channels = [:]
     skipped = 0
+    notFinite = 0
+    flops = 0
     sinceLog = 0
     intervalSeconds = 0
   }
 
-  private func record(_ outcome: StepOutcome, gathersChannels: Bool) throws(Fault) -> StepRecord {
+  private func record(_ outcome: StepOutcome, isLogged: Bool) throws(Fault) -> StepRecord {
     var record = StepRecord(
       iteration: run.position.iteration, trainIters: run.trainIterations,
       consumedSamples: run.position.consumedTrainSamples)
@@ -88,25 +95,31 @@ struct StepRecorder {
     record.elapsedSeconds = trainingSeconds
     record.learningRate = run.schedule.learningRate(samples: run.position.scheduledSamples)
     record.globalBatchSize = run.options.schedule.globalBatchSize
-    record.losses = [NamedLoss("lm loss", mean(losses))]
-    if !balancing.isEmpty { record.losses.append(NamedLoss("load_balancing_loss", mean(balancing))) }
+    // Without a finite loss since the last log, what the last step gave is the truth.
+    record.losses = [NamedLoss("lm loss", losses.isEmpty ? outcome.loss : mean(losses))]
+    if !balancing.isEmpty {
+      record.losses.append(NamedLoss("load_balancing_loss", mean(balancing)))
+    }
     if !zLosses.isEmpty { record.losses.append(NamedLoss("z_loss", mean(zLosses))) }
-    if gathersChannels, run.options.template.enableChannelLoss {
+    if isLogged, run.options.template.enableChannelLoss {
       record.losses += try ChannelLosses(channels).means(over: run.groups.dp)
     }
     record.gradNorm = outcome.gradientNorm
+    record.lossScale = outcome.lossScale
     record.skippedIterations = skipped
-    if run.options.logging.logThroughput { record.throughput = throughput(record) }
+    record.nanIterations = notFinite
+    let logging = run.options.logging
+    if logging.logThroughput { record.throughput = throughput() }
+    let isPlotted = run.position.iteration % max(1, logging.tensorboardLogInterval) == 0
+    if logging.logParamsNorm, isLogged || isPlotted {
+      record.paramsNorm = try WeightNorm(run: run).value()
+    }
     return record
   }
 
-  /// Model TFLOP/s of a rank since the last log.
-  private func throughput(_ record: StepRecord) -> Double {
-    let length = run.options.data.seqLength ?? run.folder.config.maxPositions
-    let flops =
-      run.folder.config.trainingFlops(tokens: length, documents: [length])
-      * Double(run.options.schedule.globalBatchSize)
-    return flops / max(1e-9, record.secondsPerIteration) / Double(run.groups.world.size) / 1e12
+  /// Model TFLOP/s of a rank since the last log, by the real lengths of the documents.
+  private func throughput() -> Double {
+    flops / max(1e-9, intervalSeconds) / Double(run.groups.world.size) / 1e12
   }
 
   /// Closes the log and says where everything lies.

@@ -19,6 +19,7 @@ struct TrainingBuilder {
     var folder: ModelFolder
     var model: QwenText
     var plan: RecomputePlan
+    var precision: PrecisionFlags.Compute
     var data: DataSetup
     var optimizer: DistributedOptimizer
     var schedule: Schedule
@@ -36,7 +37,11 @@ struct TrainingBuilder {
     let logger = Logger(level: options.logging.level, rank: world.rank)
     sayOptions(logger)
     let folder = try ModelFolder(
-      model: options.model.model, checkpoint: options.checkpoint.load)
+      model: options.model.model, checkpoint: options.checkpoint.load,
+      hub: ModelFolder.Hub(options.report.launch, options.model),
+      overrides: ArchitectureOverrides(options),
+      weightsAreGiven: options.checkpoint.load != nil || options.checkpoint.noInitialization)
+    sayModelOptions(folder, logger)
     let (mesh, groups) = try RankGroups.make(world, MeshShape(options.parallel), folder.config)
     logger.info("\(mesh)")
     let engine = try options.run.engine(options.report.launch)
@@ -53,16 +58,20 @@ struct TrainingBuilder {
     let setup = ModelSetup(options: options, folder: folder, groups: groups, engine: engine)
     let (model, loaded) = try world.agreeing { () throws(Fault) in try setup.build() }
     for warning in setup.freeze(model) { logger.warning(warning) }
+    try checkTrainable(model)
+    sayLoaded(loaded, logger)
     let position = try position(loaded)
     let source = try data.source(
       prepared.train, from: SamplerState(consumed: position.consumedTrainSamples))
     let iterations = try trainIterations(source)
-    let training = OptimizerSetup(options: options, groups: groups, engine: engine)
+    let training = OptimizerSetup(
+      options: options, groups: groups, engine: engine, directory: directory,
+      isHalf: setup.precision == .fp16)
     let schedule = try training.schedule(trainIterations: iterations)
     let optimizer = try world.agreeing { () throws(Fault) in
       try training.optimizer(model.parameters)
     }
-    sayModel(model, optimizer, engine, logger)
+    sayModel(model, optimizer, setup, logger)
     let validation = try prepared.validation.map { (samples) throws(Fault) in
       try data.validationSource(samples)
     }
@@ -70,7 +79,8 @@ struct TrainingBuilder {
     return TrainingRun(
       Parts(
         options: options, groups: groups, engine: engine, folder: folder, model: model,
-        plan: setup.recompute(), data: data, optimizer: optimizer, schedule: schedule,
+        plan: setup.recompute(), precision: setup.precision, data: data, optimizer: optimizer,
+        schedule: schedule,
         source: source, validation: validation, trainIterations: iterations,
         evalIterations: try evalIterations(validation, logger), directory: directory,
         logger: logger, log: log, position: position))
@@ -105,7 +115,8 @@ struct TrainingBuilder {
       throw Fault(
         .noOptimizerState, "the checkpoint holds no optimizer state to go on with",
         at: .file(loaded.folder),
-        fix: "Specify --no_load_optim true (go on with new moments) or --finetune true (begin anew)")
+        fix: "Specify --no_load_optim true (go on with new moments) or --finetune true (begin anew)"
+      )
     }
     let batch = options.schedule.globalBatchSize
     position.iteration = loaded.iteration
@@ -117,7 +128,7 @@ struct TrainingBuilder {
 
   private func trainIterations(_ source: BatchSource) throws(Fault) -> Int {
     if let iterations = options.schedule.trainIters { return iterations }
-    guard let iterations = source.schedule?.trainIterations else {
+    guard let iterations = source.schedule.flatMap(epochIterations) else {
       throw Fault(
         .optionsDisagree, "the length of a stream is not known", at: .flag("train_iters"),
         fix: "set --train_iters")
@@ -131,6 +142,25 @@ struct TrainingBuilder {
         fix: "lower --global_batch_size, raise --max_epochs, or add data")
     }
     return iterations
+  }
+
+  /// Steps of `max_epochs`; in the form of swift sft an epoch may be begun and not finished.
+  private func epochIterations(_ schedule: TrainingSchedule) -> Int? {
+    guard let whole = schedule.trainIterations else { return nil }
+    let epochs = options.swift.numTrainEpochs
+    guard options.form == .swift, epochs < epochs.rounded(.up) else { return whole }
+    let rows = epochs * Double(schedule.layout.usableRows)
+    return min(whole, Int((rows / Double(schedule.globalBatchSize)).rounded(.up)))
+  }
+
+  /// - Throws: `OPT-103` when the freeze flags leave nothing to train on any rank.
+  private func checkTrainable(_ model: QwenText) throws(Fault) {
+    let own = model.parameters.contains(where: \.isTrainable) ? 1.0 : 0
+    guard try world.allDoubles(own).allSatisfy({ $0 == 0 }) else { return }
+    throw Fault(
+      .optionsDisagree, "every weight is frozen: nothing is left to train",
+      at: .flag("freeze_parameters"),
+      fix: "freeze less, or name weights with --trainable_parameters")
   }
 
   private func evalIterations(_ validation: BatchSource?, _ logger: Logger) throws(Fault) -> Int {

@@ -14,6 +14,8 @@ final class TrainingRun {
   let folder: ModelFolder
   let model: QwenText
   let plan: RecomputePlan
+  /// What the model is trained in.
+  let precision: PrecisionFlags.Compute
   let data: DataSetup
   let optimizer: DistributedOptimizer
   let schedule: Schedule
@@ -26,6 +28,8 @@ final class TrainingRun {
   /// On the last rank only.
   let log: RunLog?
   var position: TrainingPosition
+  /// Factor on the loss; 1 but for fp16.
+  var lossScaler: LossScaler
 
   /// Micro-batches of one step on this rank.
   var microBatches: Int {
@@ -39,6 +43,7 @@ final class TrainingRun {
     folder = parts.folder
     model = parts.model
     plan = parts.plan
+    precision = parts.precision
     data = parts.data
     optimizer = parts.optimizer
     schedule = parts.schedule
@@ -50,6 +55,7 @@ final class TrainingRun {
     logger = parts.logger
     log = parts.log
     position = parts.position
+    lossScaler = LossScaler(parts.precision, parts.options.extra)
   }
 }
 

@@ -51,6 +51,12 @@ struct StepOutcome {
   var trainedTokens: Int
   var loadBalancing: Double?
   var zLoss: Double?
+  /// The factor on the loss after this step's update of it, i.e. that of the next step.
+  var lossScale: Double
+  /// Model operations of the step on all ranks; 0 unless they are logged.
+  var flops = 0.0
+  /// Seconds of the parts of the step on this rank.
+  var timers: [(name: String, seconds: Double)] = []
   /// Loss sums and token counts by channel, of this data-parallel rank.
   var channels: [String: (sum: Double, count: Int)]
 }
@@ -70,7 +76,9 @@ struct TrainingStep {
     let statistics = run.folder.config.experts == nil ? nil : RouterStatistics()
     var tally = LossTally()
     var channels: [String: (sum: Double, count: Int)] = [:]
-    let policy: StepPolicy = run.options.extra.checkForNaN ? .stop : .apply
+    let policy = run.stepPolicy
+    let scale = run.lossScaler.scale
+    let start = Clock.monotonicSeconds()
     var bad: Fault?
     run.optimizer.beginStep(microBatches: rows.count)
     for (m, row) in rows.enumerated() {
@@ -84,19 +92,37 @@ struct TrainingStep {
     }
     // Only now: ranks that go on would wait in the exchange of a later micro-batch.
     try run.groups.world.agree(bad)
+    let computed = Clock.monotonicSeconds()
     let lr = run.schedule.learningRate(samples: run.position.scheduledSamples)
     let result = try run.optimizer.step(
       StepInput(
         iteration: run.position.iteration + 1, learningRate: lr,
         weightDecay: run.schedule.weightDecay(samples: run.position.scheduledSamples),
-        clip: run.options.optimizer.clipGrad, policy: policy))
+        clip: run.options.optimizer.clipGrad, gradientScale: 1 / scale, policy: policy))
+    let updated = Clock.monotonicSeconds()
+    run.lossScaler.update(overflow: result.isSkipped)
     advance(skipped: result.isSkipped)
     let total = try tally.total(over: dp)
     let router = try statistics.map { (s) throws(Fault) in try means(s) }
-    return StepOutcome(
+    var outcome = StepOutcome(
       loss: LossTally.mean(total), gradientNorm: result.gradientNorm,
       isSkipped: result.isSkipped, learningRate: lr, trainedTokens: total.tokens,
-      loadBalancing: router?.0, zLoss: router?.1, channels: channels)
+      loadBalancing: router?.0, zLoss: router?.1, lossScale: run.lossScaler.scale,
+      channels: channels)
+    outcome.timers = [("forward-backward", computed - start), ("optimizer", updated - computed)]
+    if run.options.logging.logThroughput {
+      outcome.flops = try dp.allDoubles(rows.reduce(0) { $0 + operations($1) }).reduce(0, +)
+    }
+    return outcome
+  }
+
+  /// Model operations of a micro-batch by the real lengths of its documents; padding, which is
+  /// documents of one token, does not count.
+  private func operations(_ row: ModelRow) -> Double {
+    let lengths = zip(row.documentStarts.dropFirst(), row.documentStarts).map { Int($0 - $1) }
+      .filter { $0 > 1 }
+    return run.folder.config.trainingFlops(
+      tokens: lengths.reduce(0, +), documents: lengths)
   }
 
   /// - Returns: the fault of a loss that is not finite.
@@ -116,15 +142,18 @@ struct TrainingStep {
   ) throws(Fault) -> [Float] {
     let mode = run.normalization
     let dp = run.groups.dp.size
+    let scale = run.lossScaler.scale
     var seeds = LossSeeds()
     seeds.token = Float(
-      mode.seed(
-        tokens: row.trainedTokens, allTokens: tokens, microBatches: microBatches,
-        dataParallel: dp))
+      scale
+        * mode.seed(
+          tokens: row.trainedTokens, allTokens: tokens, microBatches: microBatches,
+          dataParallel: dp))
     seeds.auxiliaryTimesTokens = mode == .perToken
-    seeds.auxiliary =
+    let auxiliary: Float =
       mode == .perToken
       ? (tokens > 0 ? 1 / Float(tokens) : 0) : 1 / Float(microBatches * dp)
+    seeds.auxiliary = Float(scale) * auxiliary
     let tape = Tape()
     let context = Context(
       tape: tape,

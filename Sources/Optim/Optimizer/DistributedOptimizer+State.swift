@@ -88,6 +88,7 @@ extension DistributedOptimizer {
     stepCount = max(0, step)
     if hasMasters {
       self.hasMasters = true
+      try roundWeights()
       for buffer in buffers { try buffer.gatherWeights(scratch) }
     } else {
       try refreshMasters()

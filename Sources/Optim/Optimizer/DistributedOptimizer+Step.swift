@@ -33,10 +33,22 @@ extension DistributedOptimizer {
     try agree { () throws(Fault) in
       for part in self.parts { try self.update(part, input, factor * input.gradientScale) }
     }
+    try roundWeights()
     for buffer in buffers { try buffer.gatherWeights(scratch) }
     endStep()
     return StepResult(
       gradientNorm: norm, clipFactor: factor, isSkipped: false, step: stepCount)
+  }
+
+  /// Rounds this rank's shard of the weights to fp16 values, if that is how they are trained.
+  /// - Throws: `MEM-001`.
+  func roundWeights() throws(Fault) {
+    guard options.roundsWeightsToHalf else { return }
+    for part in parts {
+      for segment in part.store.segments where buffers[segment.buffer].weightType == .float32 {
+        try weight(segment, 0..<segment.count).roundToHalf()
+      }
+    }
   }
 
   /// Runs `body`; a fault of one rank's far tier becomes a fault of all.

@@ -14,6 +14,8 @@ public struct OptimizerOptions: Sendable {
   public var mainGradientType = DType.float32
   public var firstMomentType = StateType.float32
   public var secondMomentType = StateType.float32
+  /// fp16 training: fp32 weights hold fp16 values, their masters are kept apart in fp32.
+  public var roundsWeightsToHalf = false
   /// N of `canonical_batch_chunks`; 1 gives no promise over data-parallel sizes.
   public var canonicalChunks = 1
   /// Data-parallel ranks whose rows meet in an expert of this rank, when canonical chunks ask for
@@ -114,7 +116,7 @@ public struct OptimizerOptions: Sendable {
     if mainParameterType == .float16 {
       master = .float16
     } else if type == .float32 {
-      master = .weight
+      master = roundsWeightsToHalf ? .float32 : .weight
     } else {
       master = isPrecisionAware ? .remainder : .float32
     }

@@ -16,7 +16,7 @@ enum ConfigPrinter {
 
   /// Options that act while the line is read and are no settings of the run.
   static let metaOptions: Set<String> = [
-    "help", "print_config", "dump_options", "explain", "config",
+    "help", "print_config", "dump_options", "dump_markdown", "explain", "config",
   ]
 
   private static func shown<Root>(

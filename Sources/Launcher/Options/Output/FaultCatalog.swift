@@ -8,8 +8,14 @@ import Tensor
 
 /// All codes a program can end with, for `--explain`. A test compares the list with the sources.
 enum FaultCatalog {
-  static let codes: [FaultCode] =
-    support + tensor + parallel + model + optim + data + checkpoint + launcher
+  static let codes: [FaultCode] = rooms.flatMap(\.codes)
+
+  /// The codes by the part of the program that declares them, in the order of docs/exit-codes.md.
+  private static let rooms: [(title: String, codes: [FaultCode])] = [
+    ("Options, layout and start", launcher), ("Files and the program itself", support),
+    ("Data, chat template, tokenizer", data), ("Model", model), ("Checkpoints", checkpoint),
+    ("Schedule and optimizer", optim), ("Ranks", parallel), ("Memory and processor", tensor),
+  ]
 
   private static let support: [FaultCode] = [
     .missingFile, .unreadableFile, .cannotWrite, .badJSON, .internalError, .badPlacement,
@@ -52,7 +58,7 @@ enum FaultCatalog {
   private static let launcher: [FaultCode] = [
     .differentCheckpoints, .noOptimizerState, .idOutsideVocabulary, .worldDoesNotFit, .wrongOptions, .unknownOption,
     .badOptionValue, .optionsDisagree, .refusedOption, .unknownCommand, .launchContradiction,
-    .unknownFaultCode, .unsupportedPrecision, .programMissing, .programNotBuilt,
+    .unknownFaultCode, .programMissing, .programNotBuilt,
   ]
 
   /// What the exit code of a fault means for a job script.
@@ -74,8 +80,10 @@ enum FaultCatalog {
     }
   }
 
+  /// The text of `--explain`; `all` gives the whole catalogue, which is docs/exit-codes.md.
   /// - Throws: `OPT-107` with the nearest code.
   static func explain(_ id: String) throws(Fault) -> String {
+    if id.lowercased() == "all" { return document }
     guard let code = codes.first(where: { $0.id == id.uppercased() }) else {
       let near = EditDistance.nearest(to: id.uppercased(), among: codes.map(\.id))
       throw Fault(
@@ -88,5 +96,24 @@ enum FaultCatalog {
       exit code \(code.exit.rawValue): \(meaning(code.exit))
 
       """
+  }
+
+  /// All exit codes and fault codes as Markdown.
+  static var document: String {
+    var lines = [
+      "# Exit codes and fault codes", "",
+      "Made by `megatron-sft --explain all`; a test holds this page up to date.", "",
+      "Every rank leaves with the same exit code. A message begins with the fault code, and",
+      "`--explain CODE` prints its row.", "", "## Exit codes", "", "| code | meaning |",
+      "| --- | --- |",
+    ]
+    lines += ExitCode.allCases.map { "| \($0.rawValue) | \(meaning($0)) |" }
+    for room in rooms {
+      lines += [
+        "", "## \(room.title)", "", "| fault | exit | what happened |", "| --- | --- | --- |",
+      ]
+      lines += room.codes.map { "| \($0.id) | \($0.exit.rawValue) | \($0.title) |" }
+    }
+    return lines.joined(separator: "\n") + "\n"
   }
 }

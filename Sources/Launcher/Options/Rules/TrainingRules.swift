@@ -10,6 +10,15 @@ enum TrainingRules {
       guard let path = options.checkpoint.load, !PathText.exists(path) else { return nil }
       return "--load: path: '\(path)' does not exist"
     },
+    OptionRule("resume_names_no_checkpoint") { options in
+      guard options.run.resume != nil else { return nil }
+      for name in ["load", "resume_from_checkpoint"]
+      where options.report.parsed.isGivenByUser(name) {
+        return "--resume auto finds the checkpoint itself: leave out --\(name)"
+      }
+      return options.checkpoint.finetune
+        ? "--resume auto goes on and --finetune true begins anew: give one" : nil
+    },
     OptionRule("model_known") { options in
       guard options.model.model == nil else { return nil }
       return "Please set --model <model_id_or_path>"

@@ -37,7 +37,9 @@ public struct ArchitectureFlags: Sendable {
       .init(
         \.untieEmbeddingsAndOutputWeights, "untie_embeddings_and_output_weights",
         "Output layer with weights of its own."),
-      .init(\.qkLayernorm, "qk_layernorm", "Norms on queries and keys."),
+      Option(\.qkLayernorm, "qk_layernorm", "Norms on queries and keys.").check {
+        $0 == .bool(false) ? "must be true: \(fixed)" : nil
+      },
       Option(\.numExperts, "num_experts", "Experts of a layer.").atLeast(1),
       Option(\.moeFFNHiddenSize, "moe_ffn_hidden_size", "Width of an expert.").atLeast(1),
       Option(\.moeRouterTopK, "moe_router_topk", "Experts per token.").atLeast(1),

@@ -50,12 +50,13 @@ public struct CheckpointFlags: Sendable {
       "Weights come from a checkpoint; false draws them at random."),
     Option(\.saveTotalLimit, "save_total_limit", "Keep this many newest checkpoints.").unset("all")
       .atLeast(1),
+    .init(
+      \.saveSafetensors, "save_safetensors",
+      "Also write a complete published model at each save, iter_<number>-hf beside the checkpoint."),
     Option(
-      \.saveSafetensors, "save_safetensors", "Also write a complete published model at each save."
-    ).refused("convert the checkpoint with megatron-export --to_hf true"),
-    Option(\.paddedVocabSize, "padded_vocab_size", "Rows of the embedding.").unset(
-      "vocab_size of config.json"
-    ).atLeast(1).refused("the vocabulary is taken as config.json has it"),
+      \.paddedVocabSize, "padded_vocab_size",
+      "Rows of the embedding; more than config.json has need random weights."
+    ).unset("vocab_size of config.json").atLeast(1),
     .init(\.loadArgs, "load_args", "Restore settings from the args.json of --load."),
     Option(
       recorded: "auto_detect_ckpt_format", .bool, .bool(true), "Recognise the layout of --load."
@@ -81,8 +82,8 @@ public struct CheckpointFlags: Sendable {
     .init(
       \.teExtraState, "te_extra_state",
       "Write the empty _extra_state entries that the reference expects."),
-    Option(
-      \.onCorrupt, "on_corrupt", "A damaged newest checkpoint: stop, or take the previous one."
-    ).refusing(["previous"], "name an older iteration in latest_checkpointed_iteration.txt"),
+    .init(
+      \.onCorrupt, "on_corrupt",
+      "A damaged newest checkpoint: stop, or take the previous complete one."),
   ].under(.own)
 }

@@ -137,7 +137,7 @@ public struct DataFlags: Sendable {
     .init(\.dataloaderType, "dataloader_type", "Sampler of the training rows."),
     Option(\.seqLength, "seq_length", "Length used for bookkeeping only.").unset(
       "packing_length or max_length"
-    ).atLeast(1),
+    ).atLeast(1).noEffect("throughput is counted with the lengths of the rows"),
     Option(
       recorded: "dataloader_persistent_workers", .bool, .bool(true), "Keep workers between epochs."
     )

@@ -15,10 +15,18 @@ public struct ExtraFlags: Sendable {
   public var startWeightDecay: Double?
   public var endWeightDecay: Double?
   public var weightDecayIncrStyle = IncreaseStyle.constant
-  public var initMethodStd = 0.02
+  /// nil: `initializer_range` of config.json.
+  public var initMethodStd: Double?
   public var checkForNaN = true
   public var overrideScheduler = false
   public var useCheckpointScheduler = false
+  /// Names of this table that were given.
+  public private(set) var given: Set<String> = []
+
+  /// Settings of the loss scale, which only fp16 has.
+  static let scaleNames = [
+    "loss_scale", "initial_loss_scale", "min_loss_scale", "loss_scale_window", "hysteresis",
+  ]
 
   /// How the weight decay moves from its start to its end value.
   public enum IncreaseStyle: String, OptionChoice { case constant, linear, cosine }
@@ -44,15 +52,27 @@ public struct ExtraFlags: Sendable {
       Option(\.startWeightDecay, "start_weight_decay", "Weight decay at the start.").atLeast(0.0),
       Option(\.endWeightDecay, "end_weight_decay", "Weight decay at the end.").atLeast(0.0),
       .init(\.weightDecayIncrStyle, "weight_decay_incr_style", "How weight decay moves."),
-      Option(\.initMethodStd, "init_method_std", "Deviation of random weights.").atLeast(0.0),
+      Option(\.initMethodStd, "init_method_std", "Deviation of random weights.").unset(
+        "initializer_range of config.json"
+      ).atLeast(0.0),
       .init(\.checkForNaN, "check_for_nan_in_loss_and_grad", "Stop at values that are not finite."),
-      .init(
+      Option(
         \.overrideScheduler, "override_opt_param_scheduler",
-        "Flags win over the schedule of the checkpoint."),
-      .init(
+        "Flags win over the schedule of the checkpoint."
+      ).noEffect("that is always so"),
+      Option(
         \.useCheckpointScheduler, "use_checkpoint_opt_param_scheduler",
-        "The schedule of the checkpoint wins over flags."),
+        "The schedule of the checkpoint wins over flags."
+      ).refused("the schedule follows from the flags; give those of the run that is continued"),
     ].under(.inert), defaults: ExtraFlags())
+
+  /// Given names that do nothing, with the reason.
+  var inert: [(name: String, why: String)] {
+    Self.table.specs.compactMap { spec in
+      guard case .none(let why) = spec.effect, given.contains(spec.name) else { return nil }
+      return ("extra_megatron_kwargs \(spec.name)", why)
+    }
+  }
 
   /// Reads the object of `--extra_megatron_kwargs`.
   ///
@@ -75,8 +95,14 @@ public struct ExtraFlags: Sendable {
       do throws(ValueReader.Failure) {
         guard let value = try ValueReader.value(spec.kind, json: json) else { continue }
         if let own {
+          given.insert(name)
           if let why = spec.check?(value) {
             complaints.add(.badOptionValue, "extra_megatron_kwargs", "\"\(key)\": \(why)")
+          }
+          if let why = spec.refusal(of: value) {
+            complaints.add(
+              .refusedOption, "extra_megatron_kwargs",
+              "\"\(key)\": \(value.shown) is refused: \(why)")
           }
           _ = own.assign(value, &self)
         } else if parsed.origin(spec.name) != .commandLine {

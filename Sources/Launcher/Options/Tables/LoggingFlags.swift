@@ -35,8 +35,7 @@ public struct LoggingFlags: Sendable {
       \.evalIters, "eval_iters", "Steps of an evaluation; -1 uses all validation data, 0 none."
     ).atLeast(-1),
     .init(\.logThroughput, "log_throughput", "Report model FLOP/s."),
-    Option(\.logParamsNorm, "log_params_norm", "Report the norm of the weights.")
-      .refused("the norm of the weights is not computed yet"),
+    .init(\.logParamsNorm, "log_params_norm", "Report the norm of the weights."),
     Option(\.tensorboardDir, "tensorboard_dir", "Folder of the event files.").unset("<run>/runs")
       .path(),
     Option(\.tensorboardLogInterval, "tensorboard_log_interval", "Iterations between points.")

@@ -66,7 +66,8 @@ public struct MoEFlags: Sendable {
       .init(
         \.tokenDispatcherType, "moe_token_dispatcher_type",
         "How tokens travel; all values use the all-to-all exchange."),
-      .init(\.loadBalancingType, "moe_router_load_balancing_type", "Kind of load balancing."),
+      Option(\.loadBalancingType, "moe_router_load_balancing_type", "Kind of load balancing.")
+        .refusing(["sinkhorn"], "sinkhorn routing is not built"),
     ].map { $0.spec.name == "moe_router_load_balancing_type" ? $0.unset("aux_loss") : $0 }
     .under(.experts) + routerRows
 

@@ -74,6 +74,7 @@ public struct OptimizerFlags: Sendable {
       "Gradient sums with equal bits for every data-parallel size that divides this."
     ).atLeast(1),
     Option(\.reduceDType, "reduce_dtype", "Type in which gradients are exchanged.")
-      .refusing(["bf16"], "gradients are exchanged in fp32 for now"),
+      .refusing(
+        ["bf16"], "gradients are exchanged in fp32, which keeps results equal in every layout"),
   ].under(.own)
 }

@@ -64,10 +64,10 @@ public struct RunFlags: Sendable {
       guard case .text(let text) = $0, seconds(of: text) == nil else { return nil }
       return "expected a time such as 3h50m, 90m or 45s, got \"\(text)\""
     },
-    Option(\.resume, "resume", "auto goes on from the newest checkpoint below --save.").oneOf([
-      "auto"
-    ])
-    .refused("give the run folder to --load, with --finetune false"),
+    Option(
+      \.resume, "resume",
+      "auto goes on from the newest run below --save that has a complete checkpoint."
+    ).oneOf(["auto"]),
     later("check_gradients", .bool, .bool(false), "Compare gradients with finite differences."),
     later("inject", .list, .list([]), "Provoke a fault."),
     later("hang_seconds", .float, .unset, "Stop when a collective waits longer."),
@@ -93,6 +93,11 @@ public struct RunFlags: Sendable {
       "Print every value and where it came from, and stop."),
     Option(
       recorded: "dump_options", .bool, .bool(false), "Print the option table as JSON and stop."),
-    Option(recorded: "explain", .text, "Explain an error code such as OPT-101 and stop."),
+    Option(
+      recorded: "dump_markdown", .bool, .bool(false),
+      "Print the option table as Markdown and stop."),
+    Option(
+      recorded: "explain", .text,
+      "Explain an error code such as OPT-101 and stop; all lists every code."),
   ].under(.own)
 }

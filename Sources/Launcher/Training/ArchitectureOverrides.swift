@@ -1,0 +1,136 @@
+import Foundation
+import Model
+import Support
+
+/// What flags put in place of values of `config.json`.
+///
+/// They are written into the object of the file, so that they are checked like it and go into the
+/// `config.json` beside every checkpoint.
+struct ArchitectureOverrides {
+  /// One given flag.
+  struct Change {
+    let flag: String
+    let keys: [String]
+    let value: JSONValue
+    /// Another value means weights of another shape, or more or fewer of them.
+    let changesWeights: Bool
+    /// Only models with experts have it.
+    var isOfExperts = false
+  }
+
+  let changes: [Change]
+
+  init(
+    _ flags: ArchitectureFlags = ArchitectureFlags(), paddedVocabulary: Int? = nil,
+    initializerRange: Double? = nil
+  ) {
+    var changes: [Change] = []
+    func add(
+      _ flag: String, _ value: JSONValue?, _ keys: [String], shapes: Bool = true,
+      experts: Bool = false
+    ) {
+      guard let value else { return }
+      changes.append(
+        Change(
+          flag: flag, keys: keys, value: value, changesWeights: shapes, isOfExperts: experts))
+    }
+    func number(_ value: Int?) -> JSONValue? { value.map { JSONValue($0) } }
+    add("num_layers", number(flags.numLayers), ["num_hidden_layers"])
+    add("hidden_size", number(flags.hiddenSize), ["hidden_size"])
+    add("ffn_hidden_size", number(flags.ffnHiddenSize), ["intermediate_size"])
+    add("num_attention_heads", number(flags.numAttentionHeads), ["num_attention_heads"])
+    add("num_query_groups", number(flags.numQueryGroups), ["num_key_value_heads"])
+    add("kv_channels", number(flags.kvChannels), ["head_dim"])
+    add("padded_vocab_size", number(paddedVocabulary), ["vocab_size"])
+    add(
+      "untie_embeddings_and_output_weights",
+      flags.untieEmbeddingsAndOutputWeights.map { .bool(!$0) }, ["tie_word_embeddings"])
+    add(
+      "max_position_embeddings", number(flags.maxPositionEmbeddings), ["max_position_embeddings"],
+      shapes: false)
+    add("rotary_base", flags.rotaryBase.map { JSONValue($0) }, ["rope_theta"], shapes: false)
+    add("norm_epsilon", flags.normEpsilon.map { JSONValue($0) }, ["rms_norm_eps"], shapes: false)
+    add(
+      "init_method_std", initializerRange.map { JSONValue($0) }, ["initializer_range"],
+      shapes: false)
+    add(
+      "num_experts", number(flags.numExperts), ["num_experts", "num_local_experts"], experts: true)
+    add(
+      "moe_ffn_hidden_size", number(flags.moeFFNHiddenSize), ["moe_intermediate_size"],
+      experts: true)
+    add(
+      "moe_router_topk", number(flags.moeRouterTopK), ["num_experts_per_tok"], shapes: false,
+      experts: true)
+    self.changes = changes
+  }
+
+  init(_ options: TrainingOptions) {
+    self.init(
+      options.architecture, paddedVocabulary: options.checkpoint.paddedVocabSize,
+      initializerRange: options.extra.initMethodStd)
+  }
+
+  /// - Parameters:
+  ///   - root: `config.json`.
+  ///   - weightsAreGiven: the weights come from files, so their shapes cannot change.
+  /// - Returns: the object with the flags' values; `root` itself without flags.
+  /// - Throws: `OPT-103` with all contradictions; `MODEL-101` for values that do not fit together.
+  func apply(to root: JSONObject, path: String, weightsAreGiven: Bool) throws(Fault) -> JSONObject {
+    guard !changes.isEmpty else { return root }
+    let old = try QwenConfig(json: .object(root), path: path)
+    var wrong: [String] = []
+    var result = root
+    for change in changes {
+      if change.isOfExperts, old.experts == nil {
+        wrong.append("--\(change.flag): the model has no experts")
+        continue
+      }
+      ArchitectureOverrides.set(change, in: &result)
+      guard change.changesWeights, weightsAreGiven else { continue }
+      let before = ArchitectureOverrides.stored(change, old)
+      if before != change.value {
+        wrong.append(
+          "--\(change.flag) asks for \(change.keys[0]) \(change.value.write(.python)), the weights "
+            + "have \(before.write(.python))")
+      }
+    }
+    if let size = result["vocab_size"]?.int, size < old.vocabularySize {
+      wrong.append("--padded_vocab_size \(size) is below the vocabulary of \(old.vocabularySize)")
+    }
+    guard wrong.isEmpty else {
+      throw Fault(
+        .optionsDisagree, wrong.joined(separator: "; "), at: .file(path),
+        fix:
+          "leave these flags out, or draw random weights: --no_initialization false without --load")
+    }
+    return result
+  }
+
+  /// Writes the value under the spelling that the file uses.
+  private static func set(_ change: Change, in root: inout JSONObject) {
+    if change.flag == "rotary_base", case .object(var rope)? = root["rope_parameters"] {
+      rope["rope_theta"] = change.value
+      root["rope_parameters"] = .object(rope)
+      return
+    }
+    let key = change.keys.first { root[$0] != nil } ?? change.keys[0]
+    root[key] = change.value
+  }
+
+  /// What the file says, defaults included.
+  private static func stored(_ change: Change, _ config: QwenConfig) -> JSONValue {
+    switch change.flag {
+    case "num_layers": return JSONValue(config.layerCount)
+    case "hidden_size": return JSONValue(config.hiddenSize)
+    case "ffn_hidden_size": return JSONValue(config.intermediateSize)
+    case "num_attention_heads": return JSONValue(config.headCount)
+    case "num_query_groups": return JSONValue(config.groupCount)
+    case "kv_channels": return JSONValue(config.headSize)
+    case "padded_vocab_size": return JSONValue(config.vocabularySize)
+    case "num_experts": return JSONValue(config.experts?.count ?? 0)
+    case "moe_ffn_hidden_size": return JSONValue(config.experts?.intermediateSize ?? 0)
+    case "untie_embeddings_and_output_weights": return .bool(config.tiesEmbeddings)
+    default: return .null
+    }
+  }
+}
