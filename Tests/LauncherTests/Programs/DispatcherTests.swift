@@ -169,7 +169,9 @@ struct DispatcherTests {
     #expect(code == .missingInput && err.text == "error FILE-001: rows.jsonl:3: no such rows\n")
   }
 
-  @Test("other ranks leave with the same code, and say what is wrong only after rank 0 could end the job")
+  @Test(
+    "other ranks leave with the same code, and say what is wrong only after rank 0 could end the job"
+  )
   func otherRank() {
     let out = Lines()
     let err = Lines()

@@ -29,13 +29,6 @@ extension TrainingRules {
 
   /// Conditions of the router.
   static let experts: [OptionRule<TrainingOptions>] = [
-    OptionRule("capacity_needs_known_balancing") { options in
-      guard options.experts.expertCapacityFactor != nil,
-        options.experts.loadBalancingType == .sinkhorn
-      else { return nil }
-      return "--moe_expert_capacity_factor works with --moe_router_load_balancing_type aux_loss, "
-        + "seq_aux_loss or none, not sinkhorn"
-    },
     OptionRule("padding_needs_capacity") { options in
       options.experts.padExpertInputToCapacity && options.experts.expertCapacityFactor == nil
         ? "--moe_pad_expert_input_to_capacity needs --moe_expert_capacity_factor" : nil
@@ -43,10 +36,6 @@ extension TrainingRules {
     OptionRule("shared_overlap_needs_alltoall") { options in
       options.experts.sharedExpertOverlap && options.experts.tokenDispatcherType != .alltoall
         ? "--moe_shared_expert_overlap needs --moe_token_dispatcher_type alltoall" : nil
-    },
-    OptionRule("sinkhorn_without_aux_loss") { options in
-      options.experts.loadBalancingType == .sinkhorn && options.experts.auxLossCoeff != 0
-        ? "--moe_router_load_balancing_type sinkhorn needs --moe_aux_loss_coeff 0" : nil
     },
   ]
 
