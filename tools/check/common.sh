@@ -42,9 +42,9 @@ rows() {
 
 # ranks N PROGRAM WORDS...: under mpirun for N above 1, with more ranks than cores allowed.
 ranks() {
-  count=$1
+  asked=$1
   shift
-  if [ "$count" = 1 ]; then "$@"; else
-    mpirun --oversubscribe --bind-to none -n "$count" "$@"
+  if [ "$asked" = 1 ]; then "$@"; else
+    mpirun --oversubscribe --bind-to none -n "$asked" "$@"
   fi
 }
