@@ -111,6 +111,44 @@ private func precisionAware(_ type: StateType = .float32) -> OptimizerOptions {
     #expect((low.map(bits) == plain.map(bits)) == (type == .float32))
   }
 
+  @Test(
+    "After one step the moments are those of a plain run, stored and read by the storage rule",
+    arguments: StateType.allCases)
+  func storedMoments(type: StateType) throws {
+    var rig = TrainingRig()
+    rig.steps = 1
+    let plain = try rig.run()[0].states
+    rig.options = precisionAware(type)
+    let low = try rig.run()[0].states
+    let codec = ScaledCodec(engine: try Engine())
+    for (key, values) in plain where key.hasPrefix("exp_avg") {
+      let n = values.count
+      let scale = type.top.map {
+        ScaledCodec.scale(largest: codec.largest(values, n), top: $0)
+      }
+      var memory = [UInt8](repeating: 0, count: n * type.size)
+      var loaded = [Float](repeating: .nan, count: n)
+      memory.withUnsafeMutableBytes { memory in
+        codec.store(values, n, as: type, scale: scale ?? 0, into: memory.baseAddress!)
+        codec.load(memory.baseAddress!, n, as: type, scale: scale ?? 0, into: &loaded)
+      }
+      #expect(low[key].map(bits) == bits(loaded), "\(key)")
+    }
+  }
+
+  @Test("Stored moments carry over from step to step", arguments: StateType.allCases)
+  func carriedMoments(type: StateType) throws {
+    var rig = TrainingRig()
+    rig.steps = 5
+    let plain = try rig.run()[0].states
+    rig.options = precisionAware(type)
+    let low = try rig.run()[0].states
+    for (key, values) in plain where key.hasPrefix("exp_avg") {
+      let largest = values.reduce(0) { max($0, abs($1)) }
+      #expect(largestError(low[key] ?? [], values, floor: largest) < 0.1, "\(key)")
+    }
+  }
+
   @Test("An fp16 master loses bits but follows the plain run")
   func halfMaster() throws {
     var rig = TrainingRig()
@@ -120,6 +158,10 @@ private func precisionAware(_ type: StateType = .float32) -> OptimizerOptions {
     rig.options.mainParameterType = .float16
     let half = try rig.run()[0]
     for (a, b) in zip(half.weights, plain) { #expect(largestError(a, b, floor: 1) < 2e-2) }
+    for (i, weights) in half.weights.enumerated() {
+      let master = try #require(half.states["param layer.\(i).weight 0"])
+      #expect(largestError(master, weights, floor: 1) < 1e-2)
+    }
     #expect(half.states.keys.contains { $0.hasPrefix("param ") })
   }
 
