@@ -31,8 +31,7 @@ let kernelBodies = [
 ]
 let swift6: [SwiftSetting] = [.swiftLanguageMode(.v6)]
 
-func room(_ name: String, _ dependencies: [Target.Dependency] = [], path: String? = nil) -> Target
-{
+func room(_ name: String, _ dependencies: [Target.Dependency] = [], path: String? = nil) -> Target {
   .target(
     name: name, dependencies: dependencies, path: path, exclude: ["README.md"],
     swiftSettings: swift6)
@@ -48,7 +47,9 @@ func tests(
     exclude: fixtures ? ["Fixtures"] : [], swiftSettings: swift6)
 }
 
-func program(_ name: String, _ dependencies: [Target.Dependency] = ["Launcher", "Support"]) -> Target {
+func program(_ name: String, _ dependencies: [Target.Dependency] = ["Launcher", "Support"])
+  -> Target
+{
   .executableTarget(name: name, dependencies: dependencies, swiftSettings: swift6)
 }
 
@@ -100,6 +101,10 @@ let package = Package(
     .executableTarget(
       name: "tiny-model", dependencies: ["Launcher", "Support"], path: "tools/tiny-model",
       swiftSettings: swift6),
+    // Compares the weights of checkpoints; for tools/check.
+    .executableTarget(
+      name: "compare-weights", dependencies: ["Launcher", "Support"],
+      path: "tools/compare-weights", swiftSettings: swift6),
     // Multi-process test cases: `mpirun -n N rank-tests --case NAME`.
     program("rank-tests", ["Support", "Tensor", "Parallel"]),
 

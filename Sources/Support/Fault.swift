@@ -16,6 +16,8 @@ public struct Fault: Error, Sendable {
   public var place: Place?
   /// The text of the error below this one, if there is one.
   public var cause: String?
+  /// Every rank of the job has this fault, so that one of them tells it.
+  public var isAgreed = false
 
   public init(
     _ code: FaultCode, _ message: String, at place: Place? = nil, expected: String? = nil,

@@ -163,7 +163,8 @@ struct JSONParser {
       guard isDigit(peek) else { throw error("a digit must follow the exponent") }
       while isDigit(peek) { at += 1 }
     }
-    return .number(String(decoding: UnsafeRawBufferPointer(rebasing: bytes[start..<at]), as: UTF8.self))
+    return .number(
+      String(decoding: UnsafeRawBufferPointer(rebasing: bytes[start..<at]), as: UTF8.self))
   }
 
   private mutating func string() throws(JSONSyntaxError) -> String {
@@ -186,7 +187,7 @@ struct JSONParser {
         at += 1
         try escape(into: &out)
         run = at
-      case 0..<0x20: 
+      case 0..<0x20:
         throw error(byte == 0x0A ? "string not closed" : "control character in a string")
       default: at += 1
       }

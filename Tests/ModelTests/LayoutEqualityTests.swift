@@ -30,7 +30,9 @@ import Testing
   func experts(dtype: DType) throws {
     var rig = LayoutRig(layers: 3, experts: 8)
     rig.dtype = dtype
-    rig.adjust = { $0.auxLossCoefficient = 0.01; $0.zLossCoefficient = 0.001 }
+    rig.adjust = {
+      $0.auxLossCoefficient = 0.01; $0.zLossCoefficient = 0.001
+    }
     let one = try rig.run(ranks: 1, sequenceParallel: false)
     for ranks in [2, 4] {
       expectSame(
@@ -68,7 +70,8 @@ import Testing
         rig.plan = plan
         expectSame(one, try rig.run(ranks: 1, sequenceParallel: false), "\(plan)")
         expectSame(
-          one, try rig.run(ranks: 2, sequenceParallel: true, ep: experts > 0 ? 2 : 1), "\(plan) tp 2")
+          one, try rig.run(ranks: 2, sequenceParallel: true, ep: experts > 0 ? 2 : 1),
+          "\(plan) tp 2")
       }
     }
   }
@@ -80,10 +83,33 @@ import Testing
     expectSame(one, try rig.run(ranks: 1, sequenceParallel: false), "\(count) threads")
   }
 
-  @Test("replicated experts (ep 1) under tp + sp agree with one rank to rounding")
-  func replicatedExperts() throws {
-    let rig = LayoutRig(layers: 1, experts: 4)
-    let one = try rig.run(ranks: 1, sequenceParallel: false)
-    #expect(try rig.run(ranks: 1, sequenceParallel: false, ep: 1).loss == one.loss)
+  @Test("experts split over etp give the bits of one rank", arguments: [(2, 1), (4, 1), (4, 2)])
+  func splitExperts(ranks: Int, ep: Int) throws {
+    var rig = LayoutRig(layers: 3, experts: 4)
+    rig.adjust = { $0.auxLossCoefficient = 0.01 }
+    expectSame(
+      try rig.run(),
+      try rig.run(ranks: ranks, sequenceParallel: true, ep: ep, etp: ranks / ep),
+      "tp \(ranks) ep \(ep) etp \(ranks / ep)")
+  }
+
+  @Test(
+    "replicated experts: the sum over the replicas is the gradient of one rank to rounding",
+    arguments: [(2, 1, 1), (4, 1, 1), (4, 2, 1), (4, 1, 2)])
+  func replicatedExperts(ranks: Int, ep: Int, etp: Int) throws {
+    var rig = LayoutRig(layers: 3, experts: 4)
+    rig.tokens = [11, 13]
+    let one = try rig.run()
+    let other = try rig.run(ranks: ranks, sequenceParallel: true, ep: ep, etp: etp)
+    #expect(other.loss == one.loss)
+    let isExpert = { (name: String) in name.contains(".experts.") }
+    expectClose(other, one, tolerance: 2e-6, where: isExpert, "tp \(ranks) ep \(ep) etp \(etp)")
+    // All other gradients do not notice.
+    var (a, b) = (one, other)
+    for name in one.gradients.keys where isExpert(name) {
+      a.gradients[name] = nil
+      b.gradients[name] = nil
+    }
+    expectSame(a, b, "tp \(ranks) ep \(ep) etp \(etp)")
   }
 }

@@ -10,55 +10,82 @@ struct LayoutRig: Sendable {
   var experts = 0
   var topK = 2
   var tied = false
+  /// Lengths of the documents of the row.
   var tokens = [7, 9]
+  /// Which text each document is; by default its place in the row.
+  var texts: [Int]?
   var dtype = DType.float32
   var plan = RecomputePlan()
   var adjust: @Sendable (inout RouterOptions) -> Void = { _ in }
   var threads = 1
+  var hidden = 32
+  var feedForward = 48
+  var heads = 8
+  var groups = 4
+  var headSize = 8
+  var vocabulary = 64
+  var expertWidth = 24
+  var denseLayers = [1]
+  /// The row is padded to a multiple, besides what sequence parallelism asks for.
+  var multiple = 1
+  /// Part of the tokens that is trained.
+  var trained = 0.67
+  var seeds = LossSeeds()
 
   func config() throws -> QwenConfig {
     let moe =
       experts == 0
-      ? "" : """
-        ,"num_experts": \(experts), "num_experts_per_tok": \(topK), "moe_intermediate_size": 24,
-        "norm_topk_prob": true, "mlp_only_layers": [1]
-        """
+      ? ""
+      : """
+      ,"num_experts": \(experts), "num_experts_per_tok": \(topK),
+      "moe_intermediate_size": \(expertWidth), "norm_topk_prob": true,
+      "mlp_only_layers": \(denseLayers)
+      """
     let text = """
-      {"model_type": "\(experts == 0 ? "qwen3" : "qwen3_moe")", "vocab_size": 64, "hidden_size": 32,
-       "intermediate_size": 48, "num_hidden_layers": \(layers), "num_attention_heads": 8,
-       "num_key_value_heads": 4, "head_dim": 8, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
-       "tie_word_embeddings": \(tied), "initializer_range": 0.2\(moe)}
+      {"model_type": "\(experts == 0 ? "qwen3" : "qwen3_moe")", "vocab_size": \(vocabulary),
+       "hidden_size": \(hidden), "intermediate_size": \(feedForward),
+       "num_hidden_layers": \(layers), "num_attention_heads": \(heads),
+       "num_key_value_heads": \(groups), "head_dim": \(headSize), "rms_norm_eps": 1e-6,
+       "rope_theta": 10000.0, "tie_word_embeddings": \(tied), "initializer_range": 0.2\(moe)}
       """
     return try QwenConfig(json: try JSONValue.parse(text), path: "test")
   }
 
   struct Outcome: Equatable, Sendable {
+    /// Of each token, padding left out.
     var loss: [Float] = []
     var gradients: [String: [Float]] = [:]
+    /// Σ of load-balancing losses and of z-losses, dropped slots, router calls of rank 0.
+    var statistics: [Double] = []
+
+    /// Σ of the token losses.
+    var total: Double { loss.reduce(0) { $0 + Double($1) } }
   }
 
-  /// Runs on `ranks` ranks that are all tensor-parallel; experts lie over `ep` of them.
-  func run(ranks: Int, sequenceParallel: Bool, ep: Int = 1) throws -> Outcome {
-    let parts = try ThreadWorld.run(ranks: ranks) { (world) throws(Fault) in
-      try self.rank(world, sequenceParallel: sequenceParallel, ep: ep)
-    }
-    return merge(parts)
+  /// Runs on `ranks` ranks that are all tensor-parallel; experts lie over `ep` times `etp` of them
+  /// and are replicated on the others.
+  func run(ranks: Int, sequenceParallel: Bool, ep: Int = 1, etp: Int = 1) throws -> Outcome {
+    let shape = MeshShape(tp: ranks, ep: ep, etp: etp, sequenceParallel: sequenceParallel)
+    return merge(
+      try ThreadWorld.run(ranks: ranks) { (world) throws(Fault) in try self.rank(world, shape) })
   }
+
+  /// Runs on one rank.
+  func run() throws -> Outcome { try run(ranks: 1, sequenceParallel: false) }
 
   private struct Part: Sendable {
     var loss: [Float]
     var gradients: [(name: String, slices: ParameterSlices, values: [Float])]
+    var statistics: [Double]
   }
 
-  private func rank(_ world: any Communicator, sequenceParallel: Bool, ep: Int) throws(Fault)
-    -> Part
-  {
-    let alone = try world.split(color: world.rank, key: 0, label: "self")
-    let experts = try world.split(color: world.rank / ep, key: world.rank, label: "ep")
+  private func rank(_ world: any Communicator, _ shape: MeshShape) throws(Fault) -> Part {
+    let mesh = try ProcessMesh(world: world, shape: shape)
     let engine = try Engine(threads: threads)
     var layout = ModelLayout()
-    layout.tp = (world.rank, world.size)
-    layout.ep = (experts.rank, experts.size)
+    layout.tp = (mesh.tp.rank, mesh.tp.size)
+    layout.ep = (mesh.ep.rank, mesh.ep.size)
+    layout.etp = (mesh.etp.rank, mesh.etp.size)
     let config: QwenConfig
     do { config = try self.config() } catch { throw Fault(.internalError, "\(error)") }
     var router = config.experts.map { RouterOptions(experts: $0.count, topK: $0.topK) }
@@ -66,40 +93,59 @@ struct LayoutRig: Sendable {
     let model = try QwenText(config, layout: layout, dtype: dtype, router: router, on: engine)
     try model.initialize(seed: 1)
     for p in model.parameters { p.gradient = try Tensor.zeros(p.shape, .float32, on: engine) }
-    let (input, sequence) = try row(pad: sequenceParallel, engine)
+    let (input, sequence) = try row(pad: shape.sequenceParallel, engine)
+    let statistics = RouterStatistics()
     let setting = Setting(
-      engine: engine, groups: ModelGroups(tp: world, ep: experts, etp: alone),
-      sequenceParallel: sequenceParallel, layout: sequence, recompute: plan.modules)
+      engine: engine, groups: ModelGroups(tp: mesh.tp, ep: mesh.ep, etp: mesh.etp),
+      sequenceParallel: shape.sequenceParallel, layout: sequence, seeds: seeds,
+      recompute: plan.modules, statistics: statistics)
     let tape = Tape()
     let result = try model.loss(input, plan: plan, in: Context(tape: tape, setting: setting))
     try tape.seed(result.loss, with: try Tensor([1], [1], on: engine))
     try tape.backward()
+    try sumReplicatedExperts(model, over: mesh.edp)
     return Part(
       loss: Array(result.perToken.prefix(tokens.reduce(0, +))),
-      gradients: model.parameters.map { ($0.name, $0.slices, $0.gradient?.values ?? []) })
+      gradients: model.parameters.map { ($0.name, $0.slices, $0.gradient?.values ?? []) },
+      statistics: [
+        statistics.auxiliaryLoss, statistics.zLoss, Double(statistics.dropped),
+        Double(statistics.layers),
+      ])
   }
 
-  /// A packed row of documents with random tokens; a third of the tokens is not trained.
+  /// What the optimizer does: replicas of experts have seen other rows.
+  private func sumReplicatedExperts(_ model: QwenText, over edp: any Communicator) throws(Fault) {
+    guard edp.size > 1 else { return }
+    for p in model.parameters where p.role.isExpert {
+      if let gradient = p.gradient { try edp.allReduce(gradient.floats, order: .distantFirst) }
+    }
+  }
+
+  /// A packed row of documents with random tokens, some of which are not trained.
   private func row(pad: Bool, _ engine: Engine) throws(Fault) -> (TextInput, SequenceLayout) {
-    let random = CounterRandom(seed: 4, purpose: "row")
-    let t = tokens.reduce(0, +)
-    let padding = pad ? (8 - t % 8) % 8 : 0
-    var ids = (0..<t).map { Int32(random.uniform($0) * 64) }
-    var labels = (0..<t).map { random.uniform(1000 + $0) < 0.33 ? -100 : ids[($0 + 1) % t] }
+    var ids: [Int32] = []
+    var labels: [Int32] = []
     var starts: [Int32] = [0]
     var positions: [Int32] = []
-    for length in tokens {
-      starts.append(starts[starts.count - 1] + Int32(length))
+    for (place, length) in tokens.enumerated() {
+      let random = CounterRandom(seed: 4, purpose: "text \(texts?[place] ?? place)")
+      let own = (0..<length).map { Int32(random.uniform($0) * Double(vocabulary)) }
+      ids += own
+      labels += (0..<length).map {
+        $0 + 1 < length && random.uniform(1000 + $0) < trained ? own[$0 + 1] : -100
+      }
       positions += (0..<Int32(length))
-      labels[Int(starts[starts.count - 1]) - 1] = -100
+      starts.append(Int32(ids.count))
     }
-    for i in 0..<padding {
+    let real = ids.count
+    let unit = pad ? multiple * 8 / (multiple % 8 == 0 ? 8 : 1) : multiple
+    for i in 0..<(unit - real % unit) % unit {
       ids.append(0)
       labels.append(-100)
       positions.append(0)
-      starts.append(Int32(t + i + 1))
+      starts.append(Int32(real + i + 1))
     }
-    let layout = try SequenceLayout(starts: starts, realTokens: t, on: engine)
+    let layout = try SequenceLayout(starts: starts, realTokens: real, on: engine)
     return (
       TextInput(
         ids: try Tensor(ids, on: engine), positions: positions,
@@ -109,34 +155,44 @@ struct LayoutRig: Sendable {
 
   /// Whole gradients: slices put in place; equal copies must be equal.
   private func merge(_ parts: [Part]) -> Outcome {
-    var outcome = Outcome(loss: parts[0].loss)
+    var outcome = Outcome(loss: parts[0].loss, statistics: parts[0].statistics)
+    for i in 0..<3 { outcome.statistics[i] = parts.reduce(0) { $0 + $1.statistics[i] } }
     for part in parts {
       #expect(part.loss == parts[0].loss, "ranks disagree on the losses")
       for (name, slices, values) in part.gradients {
         let count = slices.globalShape.reduce(1, *)
         var whole = outcome.gradients[name] ?? [Float](repeating: .nan, count: count)
-        let width = slices.globalShape.dropFirst().reduce(1, *)
-        let localWidth = slices.localShape.dropFirst().reduce(1, *)
-        func put(_ value: Float, at place: Int) {
-          #expect(
-            whole[place].isNaN || whole[place] == value, "replicas of \(name) have other gradients")
-          whole[place] = value
-        }
-        for run in slices.runs {
-          if slices.dim == 0 {
-            for i in 0..<run.count * width { put(values[run.local * width + i], at: run.global * width + i) }
-          } else {
-            for r in 0..<slices.globalShape[0] {
-              for c in 0..<run.count {
-                put(values[r * localWidth + run.local + c], at: r * width + run.global + c)
-              }
-            }
-          }
-        }
+        put(values, slices, into: &whole, name)
         outcome.gradients[name] = whole
       }
     }
     return outcome
+  }
+
+  private func put(
+    _ values: [Float], _ slices: ParameterSlices, into whole: inout [Float], _ name: String
+  ) {
+    let width = slices.globalShape.dropFirst().reduce(1, *)
+    let localWidth = slices.localShape.dropFirst().reduce(1, *)
+    var disagreements = 0
+    func put(_ value: Float, at place: Int) {
+      if !whole[place].isNaN, whole[place] != value { disagreements += 1 }
+      whole[place] = value
+    }
+    for run in slices.runs {
+      if slices.dim == 0 {
+        for i in 0..<run.count * width {
+          put(values[run.local * width + i], at: run.global * width + i)
+        }
+      } else {
+        for r in 0..<slices.globalShape[0] {
+          for c in 0..<run.count {
+            put(values[r * localWidth + run.local + c], at: r * width + run.global + c)
+          }
+        }
+      }
+    }
+    #expect(disagreements == 0, "replicas of \(name) have other gradients")
   }
 }
 
@@ -146,6 +202,28 @@ func expectSame(_ a: LayoutRig.Outcome, _ b: LayoutRig.Outcome, _ what: String) 
   for (name, values) in a.gradients.sorted(by: { $0.key < $1.key }) {
     let other = b.gradients[name] ?? []
     let wrong = zip(values, other).count { $0.bitPattern != $1.bitPattern && $0 != $1 }
-    #expect(values.count == other.count && wrong == 0, "\(what): \(wrong) of \(values.count) elements of \(name) differ")
+    #expect(
+      values.count == other.count && wrong == 0,
+      "\(what): \(wrong) of \(values.count) elements of \(name) differ")
+  }
+}
+
+/// Equality up to the order of additions: differences against the largest element of a tensor.
+/// - Parameter scale: what `a` is multiplied by.
+func expectClose(
+  _ a: LayoutRig.Outcome, _ b: LayoutRig.Outcome, scale: Float = 1, tolerance: Float = 1e-5,
+  where chosen: (String) -> Bool = { _ in true }, _ what: String
+) {
+  #expect(a.gradients.count == b.gradients.count)
+  for (name, values) in a.gradients.sorted(by: { $0.key < $1.key }) where chosen(name) {
+    let other = b.gradients[name] ?? []
+    let largest = other.reduce(Float(1e-6)) { max($0, abs($1)) }
+    var worst: Float = 0
+    for (x, y) in zip(values, other) {
+      let error = abs(x * scale - y) / largest
+      worst = error.isNaN ? .infinity : max(worst, error)
+    }
+    #expect(
+      values.count == other.count && worst < tolerance, "\(what): \(name) differs by \(worst)")
   }
 }

@@ -97,6 +97,27 @@ private func isClose(_ a: Double, _ b: Double) -> Bool { abs(a - b) <= 1e-12 * a
       })
   }
 
+  @Test(
+    "After the warmup no style leaves the range between floor and peak, before or after the end",
+    arguments: LearningRateStyle.allCases, StableDecayStyle.allCases)
+  func bounds(style: LearningRateStyle, stable: StableDecayStyle) throws {
+    var o = ScheduleOptions(learningRate: 3e-4, trainIterations: 20, globalBatchSize: 3)
+    o.minimum = 1e-5
+    o.warmupIterations = 4
+    o.style = style
+    o.stableDecayStyle = stable
+    o.stableDecayIterations = 9
+    let schedule = try Schedule(o)
+    #expect(schedule.learningRate(samples: 0) == 0)
+    #expect(schedule.learningRate(samples: 12) == o.learningRate)
+    for x in 12...100 {
+      let rate = schedule.learningRate(samples: x)
+      #expect(rate >= o.minimum && rate <= o.learningRate)
+    }
+    let end = style == .constant ? o.learningRate : o.minimum
+    #expect(schedule.learningRate(samples: 61) == end)
+  }
+
   @Test("A resumed run with another schedule is refused with the name of the value")
   func differingState() throws {
     var o = ScheduleOptions(learningRate: 1e-4, trainIterations: 10, globalBatchSize: 2)

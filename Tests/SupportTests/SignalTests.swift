@@ -6,14 +6,22 @@ import Testing
 /// Signals belong to the process, so these run one after another.
 @Suite("Signals", .serialized)
 struct SignalTests {
+  /// Sends a signal to the process (threads of a test may block it) and waits until it arrived.
+  private func send(_ number: Int32) {
+    let before = SignalFlags.current
+    kill(getpid(), number)
+    let limit = Clock.monotonicSeconds() + 10
+    while SignalFlags.current == before, Clock.monotonicSeconds() < limit { usleep(1000) }
+  }
+
   @Test("USR1 and CONT ask for a save, which is taken once")
   func save() {
     SignalFlags.install()
     SignalFlags.reset()
     #expect(SignalFlags.current == [])
-    raise(SIGUSR1)
+    send(SIGUSR1)
     #expect(SignalFlags.take() == .save && SignalFlags.take() == [])
-    raise(SIGCONT)
+    send(SIGCONT)
     #expect(SignalFlags.take() == .save)
   }
 
@@ -21,8 +29,8 @@ struct SignalTests {
   func report() {
     SignalFlags.install()
     SignalFlags.reset()
-    raise(SIGUSR2)
-    raise(SIGUSR1)
+    send(SIGUSR2)
+    send(SIGUSR1)
     #expect(SignalFlags.take() == [.save, .report])
   }
 
@@ -31,9 +39,9 @@ struct SignalTests {
     SignalFlags.install()
     for first in [SIGTERM, SIGINT, SIGXCPU] {
       SignalFlags.reset()
-      raise(first)
+      send(first)
       #expect(SignalFlags.take() == .stop && SignalFlags.take() == .stop)
-      raise(SIGTERM)
+      send(SIGTERM)
       #expect(SignalFlags.take() == [.stop, .stopNow])
     }
     SignalFlags.reset()

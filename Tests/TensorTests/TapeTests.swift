@@ -31,8 +31,9 @@ extension Double {
     return w
   }
 
-  private func run(_ w: [Parameter], recompute: Bool) throws -> (dx: [Float], dw: [[Float]], saved: Int)
-  {
+  private func run(_ w: [Parameter], recompute: Bool) throws -> (
+    dx: [Float], dw: [[Float]], saved: Int
+  ) {
     var draw = Draw(9)
     let tape = Tape()
     let x = tape.leaf(try Tensor(draw.floats(30), [5, 6], on: engine))
@@ -69,7 +70,9 @@ extension Double {
     #expect(try run(w, recompute: false).dx == plain.dx)
   }
 
-  @Test("the second contribution of a step is added, the first overwrites") func accumulates() throws {
+  @Test("the second contribution of a step is added, the first overwrites") func accumulates()
+    throws
+  {
     let w = try weights()
     let once = try run(w, recompute: false).dw
     for p in w { p.hasGradient = true }
@@ -82,7 +85,9 @@ extension Double {
     try tape.seed(y, with: try Tensor(draw.floats(30), [5, 6], on: engine))
     try tape.backward()
     for (p, first) in zip(w, once) {
-      for (a, b) in zip(p.gradient?.values ?? [], first) { #expect(abs(a - 2 * b) <= 1e-5 * max(1, abs(b))) }
+      for (a, b) in zip(p.gradient?.values ?? [], first) {
+        #expect(abs(a - 2 * b) <= 1e-5 * max(1, abs(b)))
+      }
     }
   }
 

@@ -11,8 +11,8 @@
 enum {
   SLICE_ROWS = 96, /* rows of A packed together */
   BLOCK_ROWS = 480,
-  BLOCK_COLS = 256,
-  K_CELLS = 512 /* longest run of cells packed at once */
+  BLOCK_COLS = 384,
+  K_CELLS = 384 /* longest run of cells packed at once */
 };
 
 typedef struct {

@@ -60,8 +60,8 @@ struct RowEncoder: Sendable {
   func outcome(_ row: StandardRow) throws(Fault) -> RowOutcome {
     do throws(Fault) {
       let warnings = try structure.check(row)
-      let encoded: EncodedRow
-      if let tokens = row.tokens { encoded = tokens } else { encoded = try encode(row) }
+      // Rows that bring their tokens too: only the template knows where the vocabulary ends.
+      let encoded = try encode(row)
       let wasCut = encoded.inputIDs.count > (options.limit ?? .max)
       return .kept(try fit(encoded, row.source), wasCut: wasCut, warnings: warnings)
     } catch {
@@ -103,15 +103,6 @@ struct RowEncoder: Sendable {
     case .tooLong: log.update { $0.update(row.source.file) { $0.tooLong += 1 } }
     case .bad(let reason): log.update { $0.dropped(row.source, reason: reason) }
     }
-  }
-}
-
-extension StandardRow {
-  /// The tokens of a row that was written as tokens.
-  var tokens: EncodedRow? {
-    guard let inputIDs, let labels else { return nil }
-    let scale = others["loss_scale"]?.array?.map { Float($0.double ?? 0) }
-    return EncodedRow(inputIDs: inputIDs, labels: labels, lossScale: scale, channel: channel)
   }
 }
 

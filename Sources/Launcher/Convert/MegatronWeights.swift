@@ -23,7 +23,8 @@ struct MegatronWeights: WeightSource {
     if reader.index.tensors.keys.contains(where: { $0.contains(".lora_A.") }) {
       throw Fault(
         .badModelWeights, "the checkpoint holds adapters, not whole weights",
-        at: .file(reader.folder), fix: "name it with --mcore_adapters and the base with --mcore_model")
+        at: .file(reader.folder),
+        fix: "name it with --mcore_adapters and the base with --mcore_model")
     }
     throw Fault(
       .badModelWeights, "the checkpoint has no tensor \(candidates[0].key)",

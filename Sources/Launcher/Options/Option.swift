@@ -23,7 +23,7 @@ public enum OptionGroup: String, Sendable, CaseIterable {
   case data = "Data"
   case template = "Chat template and loss"
   case model = "Model"
-  case architecture = "Architecture (replaces values of config.json)"
+  case architecture = "Architecture"
   case checkpoint = "Loading and saving"
   case parallel = "Parallel layout"
   case schedule = "Batch, schedule, learning rate"

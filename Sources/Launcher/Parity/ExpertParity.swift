@@ -19,9 +19,10 @@ struct ExpertParity {
       sequenceParallel: rig.sequenceParallel, adjust: adjust)
   }
 
-  func drop(_ drop: GoldenTensors, packed: GoldenTensors, factor: Double,
-    _ report: inout ParityReport) throws(Fault) -> ParityOutput
-  {
+  func drop(
+    _ drop: GoldenTensors, packed: GoldenTensors, factor: Double,
+    _ report: inout ParityReport
+  ) throws(Fault) -> ParityOutput {
     let rig = try rig { $0.capacityFactor = factor }
     let row = try rig.row(try PackedParity.batch(packed))
     let probe = Probe()

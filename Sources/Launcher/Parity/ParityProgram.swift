@@ -52,7 +52,9 @@ struct ParityProgram {
     let parity = PackedParity(rig: rig, bounds: bounds, golden: packed)
     let out = try parity.run(&report, grads: grads)
     try writer.write(out.values, like: packed, "packed.safetensors")
-    if let grads { try writer.write(out.grads.mapValues(\.values), like: grads, "packed.grads.safetensors") }
+    if let grads {
+      try writer.write(out.grads.mapValues(\.values), like: grads, "packed.grads.safetensors")
+    }
     guard rig.config.experts != nil else { return }
     let experts = ExpertParity(
       folder: folder, golden: golden, dtype: dtype, rig: rig, bounds: bounds)

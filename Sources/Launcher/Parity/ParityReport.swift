@@ -39,7 +39,8 @@ struct ParityReport {
     informs: Bool = false
   ) {
     guard actual.count == expected.count else {
-      add(file, name, .infinity, .infinity, 0, false, informs,
+      add(
+        file, name, .infinity, .infinity, 0, false, informs,
         "\(actual.count) values, expected \(expected.count)")
       return
     }
@@ -69,22 +70,27 @@ struct ParityReport {
   }
 
   /// Compares whole numbers; every one must be equal.
-  mutating func compare(_ file: String, _ name: String, _ actual: [Int], _ expected: [Int],
-    allowed: Int = 0, informs: Bool = false)
-  {
-    let wrong = actual.count == expected.count
+  mutating func compare(
+    _ file: String, _ name: String, _ actual: [Int], _ expected: [Int],
+    allowed: Int = 0, informs: Bool = false
+  ) {
+    let wrong =
+      actual.count == expected.count
       ? zip(actual, expected).count { $0 != $1 } : max(actual.count, expected.count)
-    add(file, name, Double(wrong), expected.isEmpty ? 0 : Double(wrong) / Double(expected.count), 1,
+    add(
+      file, name, Double(wrong), expected.isEmpty ? 0 : Double(wrong) / Double(expected.count), 1,
       wrong <= allowed, informs, wrong == 0 ? "" : "\(wrong) of \(expected.count) differ")
   }
 
   /// One number.
-  mutating func compare(_ file: String, _ name: String, _ actual: Double, _ expected: Double,
-    absolute: Double = 0, relative: Double = 0, informs: Bool = false)
-  {
+  mutating func compare(
+    _ file: String, _ name: String, _ actual: Double, _ expected: Double,
+    absolute: Double = 0, relative: Double = 0, informs: Bool = false
+  ) {
     let difference = abs(actual - expected)
     let ratio = expected != 0 ? difference / abs(expected) : difference
-    add(file, name, difference, ratio, 1,
+    add(
+      file, name, difference, ratio, 1,
       difference <= absolute || ratio <= relative, informs, "\(actual) for \(expected)")
   }
 

@@ -149,8 +149,10 @@ public struct ProcessContext: Sendable {
     if isSpeaker {
       complain(fault.description + "\n")
     } else {
-      // mpirun ends the job as soon as one rank leaves with an error: let rank 0 speak first.
-      pause(1)
+      // mpirun ends the job as soon as one rank leaves with an error: rank 0 speaks first. If it
+      // did not end the job, it does not have this fault (a file that only one node lacks).
+      pause(5)
+      complain("rank \(launch.world.rank): " + fault.description + "\n")
     }
   }
 }

@@ -5,8 +5,8 @@ import Tensor
 
 /// One rank of a job: starts the world, runs a body, and leaves so that every rank leaves.
 ///
-/// A fault is printed once. Faults that all ranks agreed on reach all of them and rank 0 prints; a
-/// fault of one rank alone is printed by that rank when nobody has ended the job a second later.
+/// A fault is printed once. What every rank knows is told by rank 0; a fault of one rank alone is told
+/// by that rank when nobody has ended the job some seconds later.
 public enum RankJob {
   /// - Parameter body: the work of one rank; collectives go through the world it is given.
   /// - Returns: the exit code; does not return after a fault in a world of several ranks.
@@ -24,10 +24,29 @@ public enum RankJob {
       if world.size == 1 {
         throw error
       }
-      if world.rank > 0 { Thread.sleep(forTimeInterval: 1) }
-      Terminal.write(error.description + "\n", to: .error)
+      tell(error, rank: world.rank)
       MPIWorld.abort(error.code.exit)
     }
+  }
+
+  /// Seconds a rank leaves to rank 0 to tell the same fault and end the job.
+  private static let patience = 5.0
+
+  /// Prints the fault, unless rank 0 does it or the job is being ended already.
+  private static func tell(_ fault: Fault, rank: Int) {
+    if rank > 0 {
+      let wasStopped = SignalFlags.current.contains(.stop)
+      let end = Clock.monotonicSeconds() + patience
+      while Clock.monotonicSeconds() < end {
+        Thread.sleep(forTimeInterval: 0.05)
+        // mpirun sends TERM to the others when one rank has ended the job.
+        if !wasStopped, SignalFlags.current.contains(.stop) { return }
+      }
+      if fault.isAgreed { return }
+    }
+    Terminal.write(fault.description + "\n", to: .error)
+    // mpirun adds lines of its own: let it pass on ours before.
+    Thread.sleep(forTimeInterval: 0.2)
   }
 
   /// Threads of a rank: the flag, else the cores of the node divided by its ranks.

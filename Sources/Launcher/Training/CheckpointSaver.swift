@@ -22,6 +22,18 @@ struct CheckpointSaver {
     let id = try world.shared(
       world.rank == 0 ? String(UInt32.random(in: 0...UInt32.max), radix: 36) : "")
     let commit = CheckpointCommit(root: run.directory, name: .iteration(iteration), id: id)
+    do throws(Fault) {
+      try save(commit)
+    } catch {
+      // Half a checkpoint would fill the disk; what went wrong is told by the first fault.
+      if world.rank == 0 { try? commit.abandon() }
+      throw error
+    }
+    run.logger.info("saved \(path(of: iteration))")
+  }
+
+  private func save(_ commit: CheckpointCommit) throws(Fault) {
+    let world = run.groups.world
     try world.agreeing { () throws(Fault) in if world.rank == 0 { try commit.prepare() } }
     let flags = run.options.checkpoint
     let report = try world.agreeing { () throws(Fault) in
@@ -41,14 +53,14 @@ struct CheckpointSaver {
       let files = try TorchDistWriter.finish(commit.staging, reports: reports, common: common)
       try commit.finish(files: files)
       try run.folder.copyCompanions(to: run.directory)
-      if flags.saveSafetensors { try PublishedCopy(run: run, id: id).write(.iteration(iteration)) }
+      let copy = PublishedCopy(run: run, id: commit.id)
+      if flags.saveSafetensors { try copy.write(commit.name) }
       if let keep = flags.saveTotalLimit {
-        for name in try CheckpointFolder.prune(run.directory, keep: keep, id: id) {
-          try PublishedCopy(run: run, id: id).remove(name)
+        for name in try CheckpointFolder.prune(run.directory, keep: keep, id: commit.id) {
+          try copy.remove(name)
         }
       }
     }
-    run.logger.info("saved \(path(of: iteration))")
   }
 }
 

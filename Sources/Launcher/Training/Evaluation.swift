@@ -36,10 +36,15 @@ struct Evaluation {
       let rows = try self.run.groups.world.agreeing { () throws(Fault) -> [ModelRow] in
         try self.rows(source)
       }
-      for row in rows {
-        let sum = try loss(row)
-        try StepPolicy.stop.judge(
-          loss: Float(sum), iteration: run.position.iteration, world: run.groups.world)
+      var sums: [Double] = []
+      for row in rows { sums.append(try loss(row)) }
+      try run.groups.world.agreeing { () throws(Fault) in
+        for sum in sums {
+          try StepPolicy.stop.judge(
+            loss: Float(sum), iteration: run.position.iteration, world: run.groups.world)
+        }
+      }
+      for (row, sum) in zip(rows, sums) {
         tally.add(sum: sum, tokens: row.trainedTokens)
       }
       run.position.consumedValidationSamples += batch

@@ -9,6 +9,9 @@ final class Trainer {
   private var record: StepRecorder
   private var stop: StopConditions
   private var lastSaved: Int?
+  /// Saves in a row that found no room.
+  private var failedSaves = 0
+  private static let allowedFailures = 2
 
   init(_ run: TrainingRun) {
     self.run = run
@@ -27,18 +30,20 @@ final class Trainer {
     while run.position.iteration < run.trainIterations, reason == .none {
       guard let batches = try nextBatches() else { break }
       let outcome = try step.make(batches)
-      try record.add(outcome)
+      try recordAgreed { (record) throws(Fault) in try record.add(outcome) }
       let iteration = run.position.iteration
       if evaluation.isDue(iteration) { try evaluate(isFinal: false) }
       let request = try stop.check(iteration)
       reason = request.reason
       if iteration % run.options.checkpoint.saveInterval == 0 || request.saves {
-        try save()
+        try save(isLast: reason != .none)
       }
     }
-    if lastSaved != run.position.iteration, run.position.iteration > 0 { try save() }
+    if lastSaved != run.position.iteration, run.position.iteration > 0 { try save(isLast: true) }
     if reason == .none, run.evalIterations > 0 { try evaluate(isFinal: true) }
-    try record.finish(lastSaved: lastSaved.map { saver.path(of: $0) }, reason: reason)
+    let path = lastSaved.map { saver.path(of: $0) }
+    try recordAgreed { (record) throws(Fault) in try record.finish(lastSaved: path, reason: reason)
+    }
     return reason.exitCode
   }
 
@@ -54,17 +59,38 @@ final class Trainer {
     }
   }
 
+  /// The log is written by one rank; a full disk there ends the run on all.
+  private func recordAgreed(_ body: (inout StepRecorder) throws(Fault) -> Void) throws(Fault) {
+    var own = record
+    try run.groups.world.agreeing { () throws(Fault) in try body(&own) }
+    record = own
+  }
+
   private func evaluate(isFinal: Bool) throws(Fault) {
     record.pause()
-    try record.add(try evaluation.evaluate(isFinal: isFinal))
+    let result = try evaluation.evaluate(isFinal: isFinal)
+    try recordAgreed { (record) throws(Fault) in try record.add(result) }
     record.resume()
   }
 
-  private func save() throws(Fault) {
+  /// A save that finds no room leaves the old checkpoint and lets training go on, twice.
+  /// - Throws: `FILE-003` on all ranks for the third in a row, or the last of the run.
+  private func save(isLast: Bool) throws(Fault) {
     record.pause()
-    try record.flush()
-    try saver.save()
-    lastSaved = run.position.iteration
+    try recordAgreed { (record) throws(Fault) in try record.flush() }
+    do throws(Fault) {
+      try saver.save()
+      lastSaved = run.position.iteration
+      failedSaves = 0
+    } catch {
+      guard error.code.exit == .cannotWrite, failedSaves < Trainer.allowedFailures, !isLast else {
+        throw error
+      }
+      failedSaves += 1
+      run.logger.warning(
+        "iteration \(run.position.iteration) was NOT saved (\(failedSaves) in a row); training goes on: "
+          + (error.place.map { "\($0): " } ?? "") + error.message)
+    }
     record.resume()
   }
 }

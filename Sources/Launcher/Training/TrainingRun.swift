@@ -73,6 +73,8 @@ struct TrainingPosition: Equatable {
 extension Communicator {
   /// Runs what may fail on one rank only; a fault of one becomes the fault of all.
   func agreeing<R>(_ body: () throws(Fault) -> R) throws(Fault) -> R {
+    // Alone there is nobody to tell, and the place of the fault stays as it is.
+    guard size > 1 else { return try body() }
     var fault: Fault?
     var result: R?
     do throws(Fault) { result = try body() } catch { fault = error }

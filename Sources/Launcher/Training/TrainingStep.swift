@@ -79,17 +79,19 @@ struct TrainingStep {
     let policy = run.stepPolicy
     let scale = run.lossScaler.scale
     let start = Clock.monotonicSeconds()
+    var bad: Fault?
     run.optimizer.beginStep(microBatches: rows.count)
     for (m, row) in rows.enumerated() {
       try run.optimizer.beginMicroBatch(m)
       let result = try microBatch(row, tokens: tokens, of: rows.count, statistics)
       run.optimizer.endMicroBatch(m)
       let sum = result.reduce(0.0) { $0 + Double($1) }
-      try policy.judge(
-        loss: Float(sum), iteration: run.position.iteration + 1, world: run.groups.world)
+      bad = bad ?? judge(Float(sum), policy)
       tally.add(sum: sum, tokens: row.trainedTokens)
       if run.options.template.enableChannelLoss { row.addChannels(result, to: &channels) }
     }
+    // Only now: ranks that go on would wait in the exchange of a later micro-batch.
+    try run.groups.world.agree(bad)
     let computed = Clock.monotonicSeconds()
     let lr = run.schedule.learningRate(samples: run.position.scheduledSamples)
     let result = try run.optimizer.step(
@@ -121,6 +123,17 @@ struct TrainingStep {
       .filter { $0 > 1 }
     return run.folder.config.trainingFlops(
       tokens: lengths.reduce(0, +), documents: lengths)
+  }
+
+  /// - Returns: the fault of a loss that is not finite.
+  private func judge(_ loss: Float, _ policy: StepPolicy) -> Fault? {
+    do throws(Fault) {
+      try policy.judge(
+        loss: loss, iteration: run.position.iteration + 1, world: run.groups.world)
+      return nil
+    } catch {
+      return error
+    }
   }
 
   /// - Returns: the loss of each token.

@@ -73,7 +73,8 @@ public struct PublishedWeightSource: WeightSource {
         try tensors.readRows(
           published: piece.published, source..<source + wanted.count, into: part)
       } else {
-        try readColumns(piece.published, source..<source + wanted.count, columns, width, dtype, part)
+        try readColumns(
+          piece.published, source..<source + wanted.count, columns, width, dtype, part)
       }
     }
   }

@@ -21,7 +21,9 @@ struct ModelChunks {
 
   /// Key/value groups: the unit of the fused projection and of what attention gives.
   var groups: Int { CanonicalOrder.localChunks(config.groupCount, ranks: layout.tp.size) }
-  var feedForward: Int { CanonicalOrder.localChunks(config.intermediateSize, ranks: layout.tp.size) }
+  var feedForward: Int {
+    CanonicalOrder.localChunks(config.intermediateSize, ranks: layout.tp.size)
+  }
   var vocabulary: Int { CanonicalOrder.localChunks(config.vocabularySize, ranks: layout.tp.size) }
   func expert(_ experts: QwenConfig.Experts) -> Int {
     CanonicalOrder.localChunks(experts.intermediateSize, ranks: layout.etp.size)

@@ -29,53 +29,61 @@ public struct OptimizerOptions: Sendable {
   /// Refuses options that exclude each other, in the reference's order.
   /// - Throws: `OPTIM-102` naming the flag.
   public func validate() throws(Fault) {
-    func refuse(_ flag: String, _ message: String, _ fix: String) -> Fault {
-      Fault(.optimizerRefused, message, at: .flag(flag), fix: fix)
-    }
     var isAdam = false
     if case .adamW = rule { isAdam = true }
     if isPrecisionAware, !isAdam || !isDistributed {
-      throw refuse(
+      throw OptimizerOptions.refusal(
         "use_precision_aware_optimizer", "it needs the distributed optimizer and adam",
         "add optimizer adam and use_distributed_optimizer true")
     }
     if offload != nil, !isPrecisionAware {
-      throw refuse(
+      throw OptimizerOptions.refusal(
         "optimizer_cpu_offload", "it needs the precision-aware optimizer",
         "add use_precision_aware_optimizer true")
     }
-    if !isPrecisionAware {
-      let types: [(String, Bool)] = [
-        ("main_params_dtype", mainParameterType == .float32),
-        ("main_grads_dtype", mainGradientType == .float32),
-        ("exp_avg_dtype", firstMomentType == .float32),
-        ("exp_avg_sq_dtype", secondMomentType == .float32),
-      ]
-      for (flag, isPlain) in types where !isPlain {
-        throw refuse(
-          flag, "types other than fp32 need the precision-aware optimizer",
-          "add use_precision_aware_optimizer true")
-      }
+    try validateTypes()
+    try validateOffload()
+    try validateRule()
+  }
+
+  private static func refusal(_ flag: String, _ message: String, _ fix: String) -> Fault {
+    Fault(.optimizerRefused, message, at: .flag(flag), fix: fix)
+  }
+
+  private func validateTypes() throws(Fault) {
+    let types: [(flag: String, isPlain: Bool)] = [
+      ("main_params_dtype", mainParameterType == .float32),
+      ("main_grads_dtype", mainGradientType == .float32),
+      ("exp_avg_dtype", firstMomentType == .float32),
+      ("exp_avg_sq_dtype", secondMomentType == .float32),
+    ]
+    for (flag, isPlain) in types where !isPlain && !isPrecisionAware {
+      throw OptimizerOptions.refusal(
+        flag, "types other than fp32 need the precision-aware optimizer",
+        "add use_precision_aware_optimizer true")
     }
     guard mainParameterType == .float32 || mainParameterType == .float16 else {
-      throw refuse(
-        "main_params_dtype", "\(mainParameterType.rawValue) is no type for it", "fp32 or fp16")
+      throw OptimizerOptions.refusal(
+        "main_params_dtype", "\(mainParameterType.rawValue) is no type for it", "use fp32 or fp16")
     }
     guard mainGradientType == .float32 || mainGradientType == .bfloat16 else {
-      throw refuse(
-        "main_grads_dtype", "\(mainGradientType.rawValue) is no type for it", "fp32 or bf16")
+      throw OptimizerOptions.refusal(
+        "main_grads_dtype", "\(mainGradientType.rawValue) is no type for it", "use fp32 or bf16")
     }
-    if let fraction = offload?.fraction, !(fraction >= 0 && fraction <= 1) {
-      throw refuse("optimizer_offload_fraction", "\(fraction) is no part", "give 0 to 1")
+  }
+
+  private func validateOffload() throws(Fault) {
+    guard let offload else { return }
+    guard offload.fraction >= 0, offload.fraction <= 1 else {
+      throw OptimizerOptions.refusal(
+        "optimizer_offload_fraction", "\(offload.fraction) is no part", "give 0 to 1")
     }
-    if let block = offload?.blockElements,
-      !(1...StateStore.blockElements ~= block) || block % 64 != 0
-    {
-      throw refuse(
+    let block = offload.blockElements
+    guard 1...StateStore.blockElements ~= block, block % 64 == 0 else {
+      throw OptimizerOptions.refusal(
         "optimizer_cpu_offload", "a block of \(block) elements cannot be streamed",
         "use a multiple of 64, at most \(StateStore.blockElements)")
     }
-    try validateRule()
   }
 
   private func validateRule() throws(Fault) {

@@ -21,7 +21,9 @@ extension Communicator {
     try broadcastArray(&length, from: root)
     if rank != root { bytes = [UInt8](repeating: 0, count: Int(length[0])) }
     try broadcastArray(&bytes, from: root)
-    throw FaultWire.decode(bytes, rank: root)
+    var agreed = FaultWire.decode(bytes, rank: root)
+    agreed.isAgreed = true
+    throw agreed
   }
 
   private func reduceMax(_ values: inout [Int64]) throws(Fault) {

@@ -37,6 +37,14 @@ public struct ExpertChoice: Sendable {
     self.gates = gates
   }
 
+  /// A choice that was made elsewhere: `experts` and `gates` are `[t, k]`.
+  init(experts: [Int32], gates: [Float], topK: Int, expertCount: Int) {
+    self.experts = experts
+    self.gates = gates
+    self.topK = topK
+    self.expertCount = expertCount
+  }
+
   /// The shape of a choice, for engines that only plan: tokens are dealt out in turn.
   init(planning tokens: Int, options: RouterOptions) {
     topK = options.topK

@@ -87,6 +87,14 @@ struct RouterBalance: Sendable {
     for i in 0..<e { dz.floats[t * e + i] += (f[i] - dot) / sum * s[i] * (1 - s[i]) }
   }
 
+  /// P = σ/Σσ of one row.
+  private func setSigmoidShares(_ t: Int, _ logits: Tensor, into p: Tensor) {
+    let e = options.experts
+    for i in t * e..<(t + 1) * e { p.floats[i] = ck_sigmoidf(logits.floats[i]) }
+    let sum = p.floats[t * e..<(t + 1) * e].reduce(0, +) + 1e-20
+    for i in t * e..<(t + 1) * e { p.floats[i] /= sum }
+  }
+
   /// Adds this rank's share of the losses, without their coefficients; the log sums over tp.
   func report(_ logits: Tensor, to statistics: RouterStatistics) throws(Fault) {
     statistics.layers += 1
@@ -99,8 +107,9 @@ struct RouterBalance: Sendable {
     for (s, rows) in sequences.enumerated() {
       var aux = 0.0
       for t in rows {
-        for i in 0..<e { aux += Double(p.floats[t * e + i]) * Double(counts[s][i]) }
         statistics.zLoss += Double(lse.floats[t] * lse.floats[t]) / Double(max(1, tokens))
+        if options.score == .sigmoid { setSigmoidShares(t, logits, into: p) }
+        for i in 0..<e { aux += Double(p.floats[t * e + i]) * Double(counts[s][i]) }
       }
       if auxIsOn { statistics.auxiliaryLoss += aux * Double(factor(s)) }
     }

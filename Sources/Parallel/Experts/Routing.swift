@@ -38,30 +38,38 @@ public struct Routing: Sendable {
   /// Rows in the buffer that `expertRows` points into.
   func bufferRows(etp: Int) -> Int { etp > 1 ? blockRows * etp : receivedRows }
 
-  /// - Communication: with a capacity, all-gather over tp of gates and choices; all-gather of `e`
-  ///   counts over ep, and over etp.
+  /// - Communication: with a capacity, all-gather over tp of gates and choices; then as `init` of
+  ///   the kept slots.
   init(choice: ExpertChoice, options: RouterOptions, setting: Setting) throws(Fault) {
-    topK = options.topK
-    let t = choice.experts.count / options.topK
     var kept = [Bool](repeating: true, count: choice.experts.count)
     var fill = [[Int]](repeating: [], count: options.experts)
     if let factor = options.capacityFactor {
       (kept, fill) = try Routing.limit(choice, factor, options, setting)
     }
+    try self.init(choice: choice, kept: kept, fill: fill, setting: setting)
+  }
+
+  /// - Parameters:
+  ///   - kept: `[t, k]`, the slots that survived the capacity.
+  ///   - fill: for each expert the unchosen rows that fill it up.
+  /// - Communication: all-gather of `e` counts over ep, and over etp.
+  init(choice: ExpertChoice, kept: [Bool], fill: [[Int]], setting: Setting) throws(Fault) {
+    topK = choice.topK
     self.kept = kept
+    let t = choice.experts.count / choice.topK
     // Counting sort by expert, rows ascending; filling rows merged in row order.
-    var lists = [[(row: Int32, slot: Int32)]](repeating: [], count: options.experts)
-    for slot in 0..<t * options.topK where kept[slot] {
-      lists[Int(choice.experts[slot])].append((Int32(slot / options.topK), Int32(slot)))
+    var lists = [[(row: Int32, slot: Int32)]](repeating: [], count: choice.expertCount)
+    for slot in 0..<t * choice.topK where kept[slot] {
+      lists[Int(choice.experts[slot])].append((Int32(slot / choice.topK), Int32(slot)))
     }
-    for expert in 0..<options.experts where !fill[expert].isEmpty {
+    for expert in 0..<choice.expertCount where !fill[expert].isEmpty {
       lists[expert] += fill[expert].map { (Int32($0), -1) }
       lists[expert].sort { $0.row < $1.row }
     }
     let all = lists.flatMap { $0 }
     sentRows = all.map(\.row)
     sentSlots = all.map(\.slot)
-    var position = [Int32](repeating: -1, count: t * options.topK)
+    var position = [Int32](repeating: -1, count: t * choice.topK)
     for (i, sent) in all.enumerated() where sent.slot >= 0 { position[Int(sent.slot)] = Int32(i) }
     slotPosition = position
     let exchange = try ExpertCounts(lists.map(\.count), setting: setting)
@@ -139,7 +147,9 @@ struct ExpertCounts {
   }
 
   /// Places among the received rows (blocks of etp peers, then sources, then experts), ordered by
-  /// expert, etp peer, source.
+  /// expert, source, etp peer: by rank, as neighbours in the world are etp peers. With consecutive
+  /// tokens on consecutive ranks that is the order of the tokens, so sums over an expert's rows
+  /// have the bits of one rank.
   func expertRows() -> ([Int32], [Int]) {
     let own = received[0][0].count
     var rows: [Int32] = []
@@ -155,8 +165,8 @@ struct ExpertCounts {
       }
     }
     for expert in 0..<own {
-      for p in received.indices {
-        for source in received[p].indices {
+      for source in received[0].indices {
+        for p in received.indices {
           let start = starts[p][source][expert]
           for i in 0..<received[p][source][expert] { rows.append(Int32(start + i)) }
         }

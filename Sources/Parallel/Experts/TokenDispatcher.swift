@@ -42,7 +42,9 @@ public struct TokenDispatcher: Sendable {
     let buffer = try forward(sent)
     let ordered = try Tensor([routing.computedRows], .float32, on: engine)
     if !engine.isPlanning {
-      for (i, row) in routing.expertRows.enumerated() { ordered.floats[i] = buffer.floats[Int(row)] }
+      for (i, row) in routing.expertRows.enumerated() {
+        ordered.floats[i] = buffer.floats[Int(row)]
+      }
     }
     return tape.record(
       ordered, gates.placement.with(.ep, .split(0)), from: [gates],

@@ -36,12 +36,14 @@ public enum SignalFlags {
   /// Signals that set a flag.
   static let handled: [Int32] = [SIGUSR1, SIGCONT, SIGUSR2, SIGTERM, SIGINT, SIGXCPU]
 
-  /// Installs the handlers; a broken pipe becomes an error of the write instead of the end.
+  /// Installs the handlers; a broken pipe or a file above the size limit becomes an error of the
+  /// write instead of the end.
   public static func install() {
     _ = pending.load(ordering: .relaxed)  // initialised here, never inside a handler
     // `signal` of the C library keeps the handler and restarts interrupted calls.
     for number in handled { signal(number) { SignalFlags.arrived($0) } }
     signal(SIGPIPE, SIG_IGN)
+    signal(SIGXFSZ, SIG_IGN)
   }
 
   private static func arrived(_ number: Int32) {

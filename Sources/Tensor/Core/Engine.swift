@@ -25,7 +25,8 @@ public final class Engine: @unchecked Sendable {
       throw Fault(
         .cpuLevel, "this CPU has no \(level.map { "\($0)" } ?? "usable") level",
         at: .flag("cpu_level"),
-        expected: KernelLevel.allCases.filter(\.isAvailable).map { "\($0)" }.joined(separator: ", "))
+        expected: KernelLevel.allCases.filter(\.isAvailable).map { "\($0)" }.joined(separator: ", ")
+      )
     }
     handle = engine
   }

@@ -17,6 +17,9 @@ enum Fixtures {
 
   /// A stand-in for the chat template: one token per UTF-8 byte, trained where the assistant speaks.
   static let encode: RowEncoding = { row in
+    if let ids = row.inputIDs, let labels = row.labels {
+      return EncodedRow(inputIDs: ids, labels: labels, channel: row.channel)
+    }
     var encoded = EncodedRow(inputIDs: [], labels: [], channel: row.channel)
     for message in row.messages {
       let ids =

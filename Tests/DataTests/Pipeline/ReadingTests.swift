@@ -100,8 +100,9 @@ import Testing
       {"input_ids": [5, 6], "labels": [6]}
       """
     var options = Fixtures.options(try #require(folder).write("a.jsonl", text))
-    let data = try DatasetPlan.prepare(options: options) { _ throws(Fault) in
-      throw Fault(.internalError, "rows of tokens need no template")
+    let template = try TextFixtures.template()
+    let data = try DatasetPlan.prepare(options: options) { (row) throws(Fault) in
+      try template.encode(row)
     }
     guard case .indexed(let samples) = data.train else { return }
     #expect(

@@ -221,6 +221,22 @@ import Testing
         == EncodedRow(inputIDs: [1, 2, 3], labels: [-100, 2, 3], lossScale: [0, 1, 0.5]))
   }
 
+  @Test("The loader leaves token rows out whose ids the model does not have")
+  func loaded() throws {
+    let folder = try Fixtures.Folder()
+    let file = try folder.write(
+      "t.jsonl",
+      """
+      {"input_ids": [1, 2], "labels": [-100, 2]}
+      {"input_ids": [1, 262], "labels": [-100, 262]}
+      """)
+    let template = try TextFixtures.template()
+    let data = try DatasetPlan.prepare(options: Fixtures.options(file)) { (row) throws(Fault) in
+      try template.encode(row)
+    }
+    #expect(data.train.count == 1)
+  }
+
   @Test("Ids beyond the vocabulary and lists of unequal length are refused")
   func checked() throws {
     func code(_ ids: [Int32], _ labels: [Int32], _ weights: String? = nil) -> FaultCode? {

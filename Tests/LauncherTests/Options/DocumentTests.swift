@@ -69,7 +69,9 @@ struct DocumentTests {
   @Test("docs/exit-codes.md holds every exit code and fault code")
   func exitCodes() throws {
     let page = try Self.printed(.sft, ["--explain", "all"])
-    for code in FaultCatalog.codes { #expect(page.contains("| \(code.id) | \(code.exit.rawValue) |")) }
+    for code in FaultCatalog.codes {
+      #expect(page.contains("| \(code.id) | \(code.exit.rawValue) |"))
+    }
     try Self.check("exit-codes.md", page)
   }
 

@@ -47,7 +47,8 @@ struct HonouredOptionTests {
     #expect(abs(mean.squareRoot() - 0.5) < 0.05)
   }
 
-  @Test("--save_safetensors writes a whole model beside each checkpoint, --save_total_limit keeps few")
+  @Test(
+    "--save_safetensors writes a whole model beside each checkpoint, --save_total_limit keeps few")
   func published() throws {
     let rig = try TrainingRig()
     let run = try rig.run([

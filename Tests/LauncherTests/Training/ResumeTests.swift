@@ -6,7 +6,8 @@ import Testing
 
 @Suite("Going on from a checkpoint", .serialized)
 struct ResumeTests {
-  @Test("--resume auto goes on from the newest run that has a checkpoint, and begins anew without one")
+  @Test(
+    "--resume auto goes on from the newest run that has a checkpoint, and begins anew without one")
   func resumeAuto() throws {
     let rig = try TrainingRig()
     let words = ["--resume", "auto", "--no_load_optim", "true"]

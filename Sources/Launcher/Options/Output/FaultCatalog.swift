@@ -56,7 +56,8 @@ enum FaultCatalog {
   ]
 
   private static let launcher: [FaultCode] = [
-    .noOptimizerState, .idOutsideVocabulary, .worldDoesNotFit, .wrongOptions, .unknownOption,
+    .differentCheckpoints, .noOptimizerState, .idOutsideVocabulary, .worldDoesNotFit, .wrongOptions,
+    .unknownOption,
     .badOptionValue, .optionsDisagree, .refusedOption, .unknownCommand, .launchContradiction,
     .unknownFaultCode, .programMissing, .programNotBuilt,
   ]

@@ -12,7 +12,6 @@ public struct ArchitectureFlags: Sendable {
   public var rotaryBase: Double?
   public var normEpsilon: Double?
   public var untieEmbeddingsAndOutputWeights: Bool?
-  public var qkLayernorm: Bool?
   public var numExperts: Int?
   public var moeFFNHiddenSize: Int?
   public var moeRouterTopK: Int?
@@ -37,9 +36,6 @@ public struct ArchitectureFlags: Sendable {
       .init(
         \.untieEmbeddingsAndOutputWeights, "untie_embeddings_and_output_weights",
         "Output layer with weights of its own."),
-      Option(\.qkLayernorm, "qk_layernorm", "Norms on queries and keys.").check {
-        $0 == .bool(false) ? "must be true: \(fixed)" : nil
-      },
       Option(\.numExperts, "num_experts", "Experts of a layer.").atLeast(1),
       Option(\.moeFFNHiddenSize, "moe_ffn_hidden_size", "Width of an expert.").atLeast(1),
       Option(\.moeRouterTopK, "moe_router_topk", "Experts per token.").atLeast(1),
@@ -54,6 +50,8 @@ public struct ArchitectureFlags: Sendable {
       fixedNumber("rotary_percent", 1, "Part of a head that is rotated."),
       fixedNumber("attention_dropout", 0, "Dropout on attention weights."),
       fixedNumber("hidden_dropout", 0, "Dropout on hidden states."),
+      Option(recorded: "qk_layernorm", .optionalBool, "Norms on queries and keys.")
+        .check { $0 == .bool(true) ? nil : "must be true: \(fixed)" },
       fixedSwitch("swiglu", true, "Gated feed-forward layers."),
       fixedSwitch("disable_bias_linear", true, "Linear layers without bias."),
       fixedSwitch("add_qkv_bias", false, "Bias on queries, keys and values."),

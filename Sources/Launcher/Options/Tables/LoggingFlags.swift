@@ -22,9 +22,6 @@ public struct LoggingFlags: Sendable {
 
   public init() {}
 
-  /// `loggingLevel` as a threshold; INFO when unset.
-  public var level: LogLevel { loggingLevel.flatMap { LogLevel(text: $0) } ?? .info }
-
   private static let noWandb = "curves go to TensorBoard files and logging.jsonl"
 
   static let rows: [Option<LoggingFlags>] = [
