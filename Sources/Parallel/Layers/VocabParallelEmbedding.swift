@@ -55,8 +55,19 @@ struct EmbeddingLookup: Operation {
     let dy = try dy.converted(to: weight.dtype)
     let whole = try gather?.gathered(dy) ?? dy
     guard let slot = try weight.gradientSlot() else { return [] }
-    if !slot.adds { slot.tensor.clear() }
-    whole.engine.embeddingBackward(ids, whole, first: firstID, into: slot.tensor)
+    guard slot.tensor.dtype != .float32 else {
+      if !slot.adds { slot.tensor.clear() }
+      whole.engine.embeddingBackward(ids, whole, first: firstID, into: slot.tensor)
+      return []
+    }
+    // Rows are summed in fp32; a slot of another type takes the rounded sum.
+    let sum = try Tensor.zeros(slot.tensor.shape, .float32, on: whole.engine)
+    whole.engine.embeddingBackward(ids, whole, first: firstID, into: sum)
+    if slot.adds {
+      whole.engine.add(slot.tensor, sum, into: slot.tensor)
+    } else {
+      whole.engine.convert(sum, into: slot.tensor)
+    }
     return []
   }
 }
