@@ -1,4 +1,4 @@
-/* What the files of this target share: the engine, its table of variants, the arguments of ranges. */
+/* What the files of this target share: the engine, its table of variants, arguments of ranges. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -10,9 +10,8 @@ typedef void (*ck_item_fn)(void *ctx, int thread, long item);
 
 ck_pool *ck_pool_create(int threads, int pin);
 void ck_pool_destroy(ck_pool *pool);
-/* fn(ctx, thread, item) once for every item; items are handed out in ascending order. A call from
- * inside an item runs its items one after the other as thread 0 of that call's scratch must not be
- * shared: only ck_parallel may be nested. */
+/* fn(ctx, thread, item) once for every item, handed out in ascending order. From inside an item
+ * only ck_parallel may be called: it runs its pieces one after the other on the calling thread. */
 void ck_pool_run(ck_pool *pool, long items, ck_item_fn fn, void *ctx);
 
 /* Widths that every level keeps, because the order of sums hangs on them. */

@@ -61,7 +61,8 @@ void ck_attention_forward(ck_engine *e, const ck_attention_args *a) {
   p.packed_keys = p.key_count * AT_KEYS;
   size_t key_cells = (size_t)(p.packed_keys * p.cells);
   size_t value_cells = (size_t)(p.key_count * ck_cells(p.kit, AT_KEYS) * p.width);
-  long together = ck_max(1, ck_min(a->groups, PACK_BUDGET / (long)((key_cells + value_cells + 1) * 4)));
+  long bytes = (long)((key_cells + value_cells + 1) * sizeof(uint32_t));
+  long together = ck_max(1, ck_min(a->groups, PACK_BUDGET / bytes));
   size_t starts = ck_round_up(a->documents * (long)sizeof(int64_t), 64);
   size_t blocks = ck_round_up((p.query_count + p.key_count) * (long)sizeof(at_block), 64);
   size_t cells = (key_cells + value_cells) * (size_t)together + 64;

@@ -1,9 +1,9 @@
 /* Matrix products: a flat list of blocks of C over the threads.
  *
- * A block belongs to one thread, which packs what it needs: B once per block and k block, A in slices
- * of rows. Sums: inside a chunk of k one chain, continued over k blocks through an fp32 tile; chunks
- * are added as a balanced tree by a stack of tiles (level l holds a finished run of 2^l chunks). So
- * neither block sizes nor threads show in the result. */
+ * A block belongs to one thread, which packs what it needs: B once per block and k block, A in
+ * slices of rows. Sums: inside a chunk of k one chain, continued over k blocks through an fp32
+ * tile; chunks are added as a balanced tree by a stack of tiles (level l holds a finished run of
+ * 2^l chunks). So neither block sizes nor threads show in the result. */
 #include <string.h>
 
 #include "../internal.h"
@@ -41,6 +41,9 @@ static int levels_of(int chunks) {
   while ((chunks - 1) >> levels) levels++;
   return levels;
 }
+
+/* Parts of k; anything below one means one. */
+static int chunks_of(const ck_gemm_args *g) { return g->chunks > 1 ? g->chunks : 1; }
 
 static const ck_kit *kit_of(const ck_engine *e, const ck_gemm_args *g) {
   return g->ab_type == CK_BF16 ? &e->table->bf16 : &e->table->f32;
@@ -110,7 +113,7 @@ static void finish_chunk(const ck_engine *e, const product_plan *p, const block_
                          const k_block *b, float *t, size_t at, long r0, long n, long rows) {
   const ck_gemm_args *g = p->g;
   long size = rows * p->kit->nr;
-  int last = b->chunk == g->chunks - 1, level = 0;
+  int last = b->chunk == chunks_of(g) - 1, level = 0;
   for (int c = b->chunk; c; c >>= 1, level++) {
     if (c & 1) e->table->tile_add(t, buf->stack + (size_t)level * buf->tile + at, size);
     else if (!last) break;
@@ -153,7 +156,7 @@ static block_buffers carve(ck_engine *e, const product_plan *p, int thread) {
   size_t rows = (size_t)p->block_rows, cols = (size_t)ck_round_up(p->block_cols, p->kit->nr);
   size_t tile = align_floats(rows * cols);
   size_t a = align_floats((size_t)SLICE_ROWS * K_CELLS + 16), b = align_floats(cols * K_CELLS);
-  size_t stack = tile * (size_t)levels_of(p->g->chunks);
+  size_t stack = tile * (size_t)levels_of(chunks_of(p->g));
   float *base = ck_scratch(e, thread, (a + b + tile + stack) * sizeof(float));
   return (block_buffers){.a = (uint32_t *)base, .b = (uint32_t *)base + a, .sum = base + a + b,
                          .stack = base + a + b + tile, .tile = tile};
@@ -165,10 +168,10 @@ static void run_block(ck_engine *e, const product_plan *p, int thread, long item
   k_block b = {.m0 = item % p->row_blocks * p->block_rows,
                .n0 = item / p->row_blocks * p->block_cols};
   b.m1 = ck_min(b.m0 + p->block_rows, g->m), b.n1 = ck_min(b.n0 + p->block_cols, g->n);
-  long chunk = g->k / g->chunks, step = K_CELLS * (p->kit->pairs ? 2 : 1);
+  long chunk = g->k / chunks_of(g), step = K_CELLS * (p->kit->pairs ? 2 : 1);
   /* Even k blocks, of even length so that pairs stay together. */
   if (chunk > step) step = ck_round_up(ck_ceil_div(chunk, ck_ceil_div(chunk, step)), 2);
-  for (b.chunk = 0; b.chunk < g->chunks; b.chunk++) {
+  for (b.chunk = 0; b.chunk < chunks_of(g); b.chunk++) {
     long k0 = 0;
     do {
       b.k0 = b.chunk * chunk + k0, b.k = ck_min(step, chunk - k0);

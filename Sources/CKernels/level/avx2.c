@@ -3,6 +3,7 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+
 #include "../attention/plan.h"
 #include "../internal.h"
 #include "../math_constants.h"
@@ -12,7 +13,10 @@
 #define CK_LEVEL_NV 1
 
 #pragma clang diagnostic ignored "-Wpsabi" /* vectors never leave this file */
-#pragma clang attribute push(__attribute__((target("avx2,fma,bmi2,f16c"), min_vector_width(256))), apply_to = function)
+#define CK_LEVEL_TARGET \
+  target("avx2,fma,bmi2,f16c")
+#pragma clang attribute push(__attribute__(( \
+    CK_LEVEL_TARGET, min_vector_width(256))), apply_to = function)
 #include "all.inc"
 #pragma clang attribute pop
 #endif

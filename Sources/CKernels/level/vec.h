@@ -1,5 +1,6 @@
-/* Sixteen fp32 lanes in the compiler's generic vectors: one source, one order of roundings, compiled
- * once per level. Include inside the level's `attribute push`, after the system headers. */
+/* Sixteen fp32 lanes in the compiler's generic vectors: one source, one order of roundings,
+ * compiled once per level. Include inside the level's `attribute push`, after the system
+ * headers. */
 #include <string.h>
 
 #define V_INLINE static inline __attribute__((always_inline, unused))
@@ -8,9 +9,9 @@ typedef float vf __attribute__((vector_size(64)));
 typedef int32_t vi __attribute__((vector_size(64)));
 typedef uint32_t vu __attribute__((vector_size(64)));
 typedef uint16_t vh __attribute__((vector_size(32)));
-typedef float vf_any __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int32_t vi_any __attribute__((vector_size(64), aligned(4), may_alias));
-typedef uint16_t vh_any __attribute__((vector_size(32), aligned(2), may_alias));
+typedef float vf_any __attribute__((vector_size(64), aligned(1), may_alias));
+typedef int32_t vi_any __attribute__((vector_size(64), aligned(1), may_alias));
+typedef uint16_t vh_any __attribute__((vector_size(32), aligned(1), may_alias));
 typedef float vf8 __attribute__((vector_size(32)));
 typedef float vf4 __attribute__((vector_size(16)));
 
@@ -89,7 +90,8 @@ V_INLINE float v_largest(vf x, float start) {
 /* Lanes below c are -1. */
 V_INLINE vi v_first(long c) { return v_index() < v_seti((int32_t)(c > 16 ? 16 : c < 0 ? 0 : c)); }
 
-/* Runs the statements with i and c for [begin, end) in steps of 16; full steps see c as the constant 16. */
+/* Runs the statements with i and c for [begin, end) in steps of 16; full steps see c as the
+ * constant 16. */
 #define V_LOOP(begin, end, ...)                     \
   do {                                              \
     long i = (begin), v_end_ = (end);               \

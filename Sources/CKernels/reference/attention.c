@@ -10,13 +10,14 @@ typedef struct {
   long token, head, group;
 } query;
 
-static double at(const ck_attention_args *a, const void *p, ck_heads s, long token, long head, int kv,
-                 long i) {
+static double at(const ck_attention_args *a, const void *p, ck_heads s, long token, long head,
+                 int kv, long i) {
   long r = kv ? 0 : head % a->ratio;
   return ck_reference_get(p, a->type, token * s.token + head / a->ratio * s.group + r * a->d + i);
 }
 
-static double dot(const query *q, const void *x, ck_heads xs, const void *y, ck_heads ys, long key) {
+static double dot(const query *q, const void *x, ck_heads xs, const void *y, ck_heads ys,
+                  long key) {
   double sum = 0;
   for (long i = 0; i < q->a->d; i++)
     sum += at(q->a, x, xs, q->token, q->head, 0, i) * at(q->a, y, ys, key, q->head, 1, i);

@@ -12,8 +12,8 @@ static double rstd_of(ck_dtype type, const void *x, long at, long n, double eps)
   return 1 / sqrt(sum / (double)n + eps);
 }
 
-void ck_reference_rmsnorm(ck_dtype type, long rows, long n, const void *x, const void *w, double eps,
-                          double *y) {
+void ck_reference_rmsnorm(ck_dtype type, long rows, long n, const void *x, const void *w,
+                          double eps, double *y) {
   for (long row = 0; row < rows; row++) {
     double r = rstd_of(type, x, row * n, n, eps);
     for (long j = 0; j < n; j++)
@@ -22,8 +22,8 @@ void ck_reference_rmsnorm(ck_dtype type, long rows, long n, const void *x, const
 }
 
 /* dx of a row with normalised gradient g[j] = dy[j]; adds dy*x*r to dw. */
-static void norm_row_backward(ck_dtype type, long n, const void *x, long at, const void *w, double r,
-                              const double *dy, double *dx, double *dw) {
+static void norm_row_backward(ck_dtype type, long n, const void *x, long at, const void *w,
+                              double r, const double *dy, double *dx, double *dw) {
   double mean = 0;
   for (long j = 0; j < n; j++) {
     double xr = ck_reference_get(x, type, at + j) * r;
@@ -67,8 +67,8 @@ void ck_reference_qkrope(const ck_qkrope *s, const void *qkv, double *out) {
     }
 }
 
-void ck_reference_qkrope_backward(const ck_qkrope *s, const void *qkv, const void *dout, double *dqkv,
-                                  double *dwq, double *dwk) {
+void ck_reference_qkrope_backward(const ck_qkrope *s, const void *qkv, const void *dout,
+                                  double *dqkv, double *dwq, double *dwk) {
   long heads = s->ratio + 2, d = s->d, half = d / 2;
   if (s->wq) {
     memset(dwq, 0, (size_t)(s->groups * d) * sizeof *dwq);
