@@ -55,4 +55,25 @@ struct SignalTests {
     let descriptor = pipe.fileHandleForWriting.fileDescriptor
     #expect(Terminal.writeAll([1], to: descriptor) == EPIPE)
   }
+
+  @Test("after a signal, a reader that takes no more does not hold the writer")
+  func idleReader() throws {
+    SignalFlags.install()
+    SignalFlags.reset()
+    #expect(SignalFlags.secondsSinceNewest == .infinity)
+    send(SIGCONT)
+    #expect(SignalFlags.secondsSinceNewest < 60)
+    let pipe = Pipe()
+    let descriptor = pipe.fileHandleForWriting.fileDescriptor
+    let before = fcntl(descriptor, F_GETFL)
+    let line = [UInt8](repeating: 65, count: 1000)
+    var taken = 0
+    while taken < 10_000, Terminal.offer(line, to: descriptor, patience: 0.01) == nil { taken += 1 }
+    #expect(taken > 0 && taken < 10_000)
+    #expect(Terminal.offer(line, to: descriptor, patience: 0.01) == EAGAIN)
+    #expect(fcntl(descriptor, F_GETFL) == before)
+    _ = try pipe.fileHandleForReading.read(upToCount: 50_000)
+    #expect(Terminal.offer(line, to: descriptor, patience: 0.01) == nil)
+    SignalFlags.reset()
+  }
 }

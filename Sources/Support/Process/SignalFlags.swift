@@ -32,6 +32,8 @@ public enum SignalFlags {
   /// Bits of `SignalRequest` that arrived and were not taken yet. A signal handler can reach
   /// nothing but a global, and an atomic constant is the only global it may touch.
   private static let pending = Atomic<UInt32>(0)
+  /// `Clock.monotonicSeconds` of the newest signal, as bits; below zero before the first.
+  private static let newest = Atomic<UInt64>((-Double.infinity).bitPattern)
 
   /// Signals that set a flag.
   static let handled: [Int32] = [SIGUSR1, SIGCONT, SIGUSR2, SIGTERM, SIGINT, SIGXCPU]
@@ -39,7 +41,9 @@ public enum SignalFlags {
   /// Installs the handlers; a broken pipe or a file above the size limit becomes an error of the
   /// write instead of the end.
   public static func install() {
-    _ = pending.load(ordering: .relaxed)  // initialised here, never inside a handler
+    // Initialised here, never inside a handler.
+    _ = pending.load(ordering: .relaxed)
+    _ = newest.load(ordering: .relaxed)
     // `signal` of the C library keeps the handler and restarts interrupted calls.
     for number in handled { signal(number) { SignalFlags.arrived($0) } }
     signal(SIGPIPE, SIG_IGN)
@@ -55,12 +59,19 @@ public enum SignalFlags {
       let seen = SignalRequest(rawValue: pending.load(ordering: .relaxed))
       request = seen.contains(.stop) ? [.stop, .stopNow] : .stop
     }
+    // The clock is one of the few calls that are safe in a handler.
+    newest.store(Clock.monotonicSeconds().bitPattern, ordering: .relaxed)
     pending.bitwiseOr(request.rawValue, ordering: .relaxed)
   }
 
   /// What is asked for, without taking it.
   public static var current: SignalRequest {
     SignalRequest(rawValue: pending.load(ordering: .relaxed))
+  }
+
+  /// Seconds since the newest signal; infinite before the first.
+  public static var secondsSinceNewest: Double {
+    Clock.monotonicSeconds() - Double(bitPattern: newest.load(ordering: .relaxed))
   }
 
   /// Takes the requests that can be fulfilled more than once; a stop stays until the end.
@@ -71,5 +82,8 @@ public enum SignalFlags {
   }
 
   /// Forgets everything; for tests.
-  static func reset() { pending.store(0, ordering: .relaxed) }
+  static func reset() {
+    pending.store(0, ordering: .relaxed)
+    newest.store((-Double.infinity).bitPattern, ordering: .relaxed)
+  }
 }

@@ -31,10 +31,45 @@ public enum Terminal {
 
   /// Writes the text in as few calls as possible, so that whole lines of several ranks stay whole.
   ///
+  /// Waits for a slow reader, except after a signal: `mpirun` that is told to end sends its ranks
+  /// one at once and reads no more from then on. A rank that waited there could not save.
+  ///
   /// - Returns: false when the stream is closed or full; there is nobody left to tell.
   @discardableResult
   public static func write(_ text: String, to stream: Stream) -> Bool {
-    writeAll(Array(text.utf8), to: stream.rawValue) == nil
+    let bytes = Array(text.utf8)
+    guard SignalFlags.secondsSinceNewest < watchfulSeconds else {
+      return writeAll(bytes, to: stream.rawValue) == nil
+    }
+    return offer(bytes, to: stream.rawValue, patience: 0.05) == nil
+  }
+
+  /// How long after a signal nobody is waited for; longer than any `mpirun` leaves its ranks.
+  private static let watchfulSeconds = 600.0
+
+  /// Writes what the reader takes within `patience` seconds and drops the rest.
+  /// - Returns: nil, or the `errno` of the write that failed, `EAGAIN` when time was up.
+  static func offer(_ bytes: [UInt8], to descriptor: Int32, patience: Double) -> Int32? {
+    // Polling alone is not enough: a terminal with room for one byte counts as ready.
+    let flags = fcntl(descriptor, F_GETFL)
+    guard flags >= 0, fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == 0 else { return errno }
+    defer { _ = fcntl(descriptor, F_SETFL, flags) }
+    let end = Clock.monotonicSeconds() + patience
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      let count = rest.withUnsafeBytes { systemWrite(descriptor, $0.baseAddress, $0.count) }
+      if count > 0 {
+        rest = rest.dropFirst(count)
+        continue
+      }
+      let code = count == 0 ? ENOSPC : errno
+      guard code == EAGAIN || code == EINTR else { return code }
+      let left = end - Clock.monotonicSeconds()
+      guard left > 0 else { return EAGAIN }
+      var ready = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+      _ = poll(&ready, 1, Int32((left * 1000).rounded(.up)))
+    }
+    return nil
   }
 
   /// - Returns: nil, or the `errno` of the write that failed.
