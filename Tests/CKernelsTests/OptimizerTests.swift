@@ -42,8 +42,8 @@ import Testing
       let start = Self.state(n, noise.type(), &noise)
       let exact = (0..<n).map { i -> (p: Double, m: Double, v: Double) in
         let g = Double(grad[i]) * Double(Float(0.7))
-        let m = Double(Float(0.9)) * Double(start.m[i]) + (1 - Double(Float(0.9))) * g
-        let v = Double(Float(0.95)) * Double(start.v[i]) + (1 - Double(Float(0.95))) * g * g
+        let m = Double(Float(0.9)) * Double(start.m[i]) + 0.1 * g
+        let v = Double(Float(0.95)) * Double(start.v[i]) + 0.05 * g * g
         let step = m / 0.271 / ((v / 0.142625).squareRoot() + 1e-8)
         return (Double(start.master[i]) * (1 - 1e-3) - 1e-2 * step, m, v)
       }
@@ -62,6 +62,22 @@ import Testing
         }
         first = first ?? s
       }
+    }
+  }
+
+  @Test("the share of a new square is 1 - beta2 to the last bit, also for 0.999")
+  func shareOfSquare() {
+    for engine in Engine.all() {
+      let s = State(
+        master: Buffer(CK_F32, 1), param: Buffer(CK_BF16, 1), m: Buffer(CK_F32, 1),
+        v: Buffer(CK_F32, 1), lo: Buffer(CK_BF16, 1))
+      let grad = Buffer(CK_F32, 1)
+      grad[0] = 1
+      var a = Self.arguments(1, s, grad)
+      (a.master_kind, a.master) = (CK_MASTER_F32, s.master.floats)
+      (a.grad_scale, a.beta1, a.beta2) = (1, 0.9, 0.999)
+      ck_adamw(engine.handle, &a)
+      #expect(s.v[0] == 0.001 && s.m[0] == 0.1, "\(engine.name)")
     }
   }
 

@@ -223,7 +223,8 @@ typedef struct {
   void *m, *v; /* fp32 or bf16 (rounded to nearest even) */
   ck_dtype m_type, v_type;
   float grad_scale; /* clipping factor, applied to the gradient first */
-  float lr, beta1, beta2, eps, weight_decay;
+  double beta1, beta2; /* fp64: 1 - (float)0.999 is off by 1e-5 */
+  float lr, eps, weight_decay;
   float bias1, bias2; /* 1 - beta^t */
 } ck_adamw_args;
 

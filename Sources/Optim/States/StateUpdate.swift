@@ -190,8 +190,8 @@ final class StateUpdate {
     args.grad_type = block.gradientType.kernelType
     args.grad_scale = .init(factors.gradientScale)
     args.lr = .init(factors.learningRate)
-    args.beta1 = .init(beta1)
-    args.beta2 = .init(beta2)
+    args.beta1 = beta1
+    args.beta2 = beta2
     args.eps = .init(epsilon)
     args.weight_decay = .init(factors.weightDecay)
     args.bias1 = Float(1 - power(beta1, factors.step))
