@@ -123,7 +123,7 @@ private struct Row: Sendable {
     let total = try tally.total(over: world)
     return Trained(
       emb: parameters[0].gradient?.values ?? [], out: parameters[1].gradient?.values ?? [],
-      tokens: total.tokens, loss: LossTally.mean(total))
+      tokens: total.tokens, loss: total.mean)
   }
 
   @Test("The reported loss has the same bits for every data-parallel size")
@@ -140,11 +140,23 @@ private struct Row: Sendable {
     #expect(Set(sums).count == 1)
   }
 
+  @Test("Trained and right tokens of all ranks are counted; their ratio is the accuracy")
+  func accuracy() throws {
+    let totals = try ThreadWorld.run(ranks: 2) { world in
+      var tally = LossTally()
+      tally.add(sum: 1, tokens: 3, right: world.rank)
+      tally.add(sum: 1, tokens: 5, right: 2)
+      return try tally.total(over: world)
+    }
+    for total in totals { #expect(total.accuracy == 5.0 / 16) }
+    #expect(LossTally.Total().accuracy == nil)
+  }
+
   @Test("Nothing to train on gives seed 0 and loss 0, not NaN")
   func nothing() {
     for mode in [LossNormalization.perToken, .perMicroBatch] {
       #expect(mode.seed(tokens: 0, allTokens: 0, microBatches: 2, dataParallel: 2) == 0)
     }
-    #expect(LossTally.mean((0, 0)) == 0)
+    #expect(LossTally.Total().mean == 0)
   }
 }

@@ -36,22 +36,23 @@ struct Evaluation {
       let rows = try self.run.groups.world.agreeing { () throws(Fault) -> [ModelRow] in
         try self.rows(source)
       }
-      var sums: [Double] = []
-      for row in rows { sums.append(try loss(row)) }
+      var results: [TokenSums] = []
+      for row in rows { results.append(try loss(row)) }
       try run.groups.world.agreeing { () throws(Fault) in
-        for sum in sums {
+        for result in results {
           try StepPolicy.stop.judge(
-            loss: Float(sum), iteration: run.position.iteration, world: run.groups.world)
+            loss: Float(result.loss), iteration: run.position.iteration, world: run.groups.world)
         }
       }
-      for (row, sum) in zip(rows, sums) {
-        tally.add(sum: sum, tokens: row.trainedTokens)
+      for (row, result) in zip(rows, results) {
+        tally.add(sum: result.loss, tokens: row.trainedTokens, right: result.right)
       }
       run.position.consumedValidationSamples += batch
     }
     let total = try tally.total(over: run.groups.dp)
     var record = EvalRecord(
-      iteration: run.position.iteration, losses: [NamedLoss("lm loss", LossTally.mean(total))])
+      iteration: run.position.iteration, losses: [NamedLoss("lm loss", total.mean)])
+    record.tokenAccuracy = total.accuracy
     record.isFinal = isFinal
     record.consumedSamples = run.position.consumedTrainSamples
     return record
@@ -75,11 +76,11 @@ struct Evaluation {
     return rows
   }
 
-  private func loss(_ row: ModelRow) throws(Fault) -> Double {
+  private func loss(_ row: ModelRow) throws(Fault) -> TokenSums {
     let context = Context(
       tape: Tape(recording: false),
       setting: run.setting(row, seeds: LossSeeds(), training: false))
     let result = try run.model.loss(row.input, plan: RecomputePlan(), in: context)
-    return result.perToken.reduce(0.0) { $0 + Double($1) }
+    return TokenSums(result)
   }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Optim
 import Parallel
 import Support
 
@@ -6,6 +7,8 @@ import Support
 struct StepRecorder {
   private let run: TrainingRun
   private var losses: [Double] = []
+  /// Since the last log.
+  private var tokens = LossTally.Total()
   private var balancing: [Double] = []
   private var zLosses: [Double] = []
   private var channels: [String: (sum: Double, count: Int)] = [:]
@@ -47,7 +50,9 @@ struct StepRecorder {
     pause()
     resume()
     sinceLog += 1
-    if outcome.loss.isFinite { losses.append(outcome.loss) } else { notFinite += 1 }
+    let loss = outcome.total.mean
+    if loss.isFinite { losses.append(loss) } else { notFinite += 1 }
+    tokens += outcome.total
     flops += outcome.flops
     if let value = outcome.loadBalancing { balancing.append(value) }
     if let value = outcome.zLoss { zLosses.append(value) }
@@ -56,11 +61,11 @@ struct StepRecorder {
       channels[name] = (known.sum + entry.sum, known.count + entry.count)
     }
     if outcome.isSkipped { skipped += 1 }
-    trainedTokens += outcome.trainedTokens
+    trainedTokens += outcome.total.tokens
     let iteration = run.position.iteration
     if run.groups.isFirst {
       progress.update(
-        iteration, elapsedSeconds: trainingSeconds, note: "loss \(shortText(outcome.loss))")
+        iteration, elapsedSeconds: trainingSeconds, note: "loss \(shortText(loss))")
     }
     let isDue = iteration == 1 || iteration % max(1, run.options.logging.logInterval) == 0
     let record = try self.record(outcome, isLogged: isDue)
@@ -76,6 +81,7 @@ struct StepRecorder {
 
   private mutating func reset() {
     losses = []
+    tokens = LossTally.Total()
     balancing = []
     zLosses = []
     channels = [:]
@@ -96,7 +102,7 @@ struct StepRecorder {
     record.learningRate = run.schedule.learningRate(samples: run.position.scheduledSamples)
     record.globalBatchSize = run.options.schedule.globalBatchSize
     // Without a finite loss since the last log, what the last step gave is the truth.
-    record.losses = [NamedLoss("lm loss", losses.isEmpty ? outcome.loss : mean(losses))]
+    record.losses = [NamedLoss("lm loss", losses.isEmpty ? outcome.total.mean : mean(losses))]
     if !balancing.isEmpty {
       record.losses.append(NamedLoss("load_balancing_loss", mean(balancing)))
     }
@@ -104,6 +110,7 @@ struct StepRecorder {
     if isLogged, run.options.template.enableChannelLoss {
       record.losses += try ChannelLosses(channels).means(over: run.groups.dp)
     }
+    record.tokenAccuracy = tokens.accuracy
     record.gradNorm = outcome.gradientNorm
     record.lossScale = outcome.lossScale
     record.skippedIterations = skipped

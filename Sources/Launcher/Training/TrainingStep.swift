@@ -43,12 +43,12 @@ extension TrainingRun {
 
 /// What one step gave; equal on all ranks.
 struct StepOutcome {
-  var loss: Double
+  /// Losses, trained and right tokens of the global batch.
+  var total: LossTally.Total
   var gradientNorm: Double
   var isSkipped: Bool
   /// The rate this step was made with.
   var learningRate: Double
-  var trainedTokens: Int
   var loadBalancing: Double?
   var zLoss: Double?
   /// The factor on the loss after this step's update of it, i.e. that of the next step.
@@ -59,6 +59,16 @@ struct StepOutcome {
   var timers: [(name: String, seconds: Double)] = []
   /// Loss sums and token counts by channel, of this data-parallel rank.
   var channels: [String: (sum: Double, count: Int)]
+}
+
+/// What a micro-batch adds to the tally of its step.
+struct TokenSums {
+  let loss: Double
+  let right: Int
+  init(_ result: VocabParallelCrossEntropy.Result) {
+    loss = result.perToken.reduce(0.0) { $0 + Double($1) }
+    right = result.rightTokens
+  }
 }
 
 /// One optimizer step: micro-batches forward and backward, then the judged update.
@@ -85,10 +95,10 @@ struct TrainingStep {
       try run.optimizer.beginMicroBatch(m)
       let result = try microBatch(row, tokens: tokens, of: rows.count, statistics)
       run.optimizer.endMicroBatch(m)
-      let sum = result.reduce(0.0) { $0 + Double($1) }
-      bad = bad ?? judge(Float(sum), policy)
-      tally.add(sum: sum, tokens: row.trainedTokens)
-      if run.options.template.enableChannelLoss { row.addChannels(result, to: &channels) }
+      let sums = TokenSums(result)
+      bad = bad ?? judge(Float(sums.loss), policy)
+      tally.add(sum: sums.loss, tokens: row.trainedTokens, right: sums.right)
+      if run.options.template.enableChannelLoss { row.addChannels(result.perToken, to: &channels) }
     }
     // Only now: ranks that go on would wait in the exchange of a later micro-batch.
     try run.groups.world.agree(bad)
@@ -105,8 +115,8 @@ struct TrainingStep {
     let total = try tally.total(over: dp)
     let router = try statistics.map { (s) throws(Fault) in try means(s) }
     var outcome = StepOutcome(
-      loss: LossTally.mean(total), gradientNorm: result.gradientNorm,
-      isSkipped: result.isSkipped, learningRate: lr, trainedTokens: total.tokens,
+      total: total, gradientNorm: result.gradientNorm,
+      isSkipped: result.isSkipped, learningRate: lr,
       loadBalancing: router?.0, zLoss: router?.1, lossScale: run.lossScaler.scale,
       channels: channels)
     outcome.timers = [("forward-backward", computed - start), ("optimizer", updated - computed)]
@@ -136,10 +146,9 @@ struct TrainingStep {
     }
   }
 
-  /// - Returns: the loss of each token.
   private func microBatch(
     _ row: ModelRow, tokens: Int, of microBatches: Int, _ statistics: RouterStatistics?
-  ) throws(Fault) -> [Float] {
+  ) throws(Fault) -> VocabParallelCrossEntropy.Result {
     let mode = run.normalization
     let dp = run.groups.dp.size
     let scale = run.lossScaler.scale
@@ -161,7 +170,7 @@ struct TrainingStep {
     let result = try run.model.loss(row.input, plan: run.plan, in: context)
     try tape.seed(result.loss, with: try Tensor([1], [1], on: run.engine))
     try tape.backward()
-    return result.perToken
+    return result
   }
 
   private func advance(skipped: Bool) {

@@ -6,22 +6,46 @@ import Support
 /// The sums of all ranks are added in the order of the global batch, so the reported loss has the
 /// same bits for every data-parallel size.
 public struct LossTally: Sendable {
+  /// Sums over micro-batches.
+  public struct Total: Sendable, Equatable {
+    /// Σ of token losses.
+    public var sum = 0.0
+    /// Trained tokens.
+    public var tokens = 0
+    /// Trained tokens that were predicted right.
+    public var right = 0
+    public init() {}
+
+    public static func += (a: inout Total, b: Total) {
+      a.sum += b.sum
+      a.tokens += b.tokens
+      a.right += b.right
+    }
+
+    /// Mean loss per trained token; 0 when nothing was trained (the caller warns).
+    public var mean: Double { tokens > 0 ? sum / Double(tokens) : 0 }
+    /// Share of trained tokens predicted right; nil when nothing was trained.
+    public var accuracy: Double? { tokens > 0 ? Double(right) / Double(tokens) : nil }
+  }
+
+  /// Three numbers per micro-batch, as they are exchanged.
   private var entries: [Double] = []
+  private static let width = 3
 
   public init() {}
 
   /// - Parameters:
   ///   - sum: Σ of token losses of the next micro-batch.
   ///   - tokens: its trained tokens.
-  public mutating func add(sum: Double, tokens: Int) {
-    entries.append(sum)
-    entries.append(Double(tokens))
+  ///   - right: those predicted right.
+  public mutating func add(sum: Double, tokens: Int, right: Int = 0) {
+    entries += [sum, Double(tokens), Double(right)]
   }
 
-  /// Σ loss and Σ tokens over all micro-batches of all ranks of `group`.
-  /// - Communication: two doubles per micro-batch over `group`; every rank has as many.
+  /// The sums over all micro-batches of all ranks of `group`.
+  /// - Communication: three doubles per micro-batch over `group`; every rank has as many.
   /// - Throws: `COMM-…`.
-  public func total(over group: any Communicator) throws(Fault) -> (sum: Double, tokens: Int) {
+  public func total(over group: any Communicator) throws(Fault) -> Total {
     var all = [Double](repeating: 0, count: entries.count * group.size)
     if group.size == 1 {
       all = entries
@@ -34,21 +58,16 @@ public struct LossTally: Sendable {
       }
       if let fault { throw fault }
     }
-    var sum = 0.0
-    var tokens = 0
+    var total = Total()
     // Micro-batch m of rank r has global index m·size + r.
-    for m in 0..<entries.count / 2 {
+    for m in 0..<entries.count / LossTally.width {
       for r in 0..<group.size {
-        let place = r * entries.count + 2 * m
-        sum += all[place]
-        tokens += Int(all[place + 1])
+        let place = r * entries.count + LossTally.width * m
+        total.sum += all[place]
+        total.tokens += Int(all[place + 1])
+        total.right += Int(all[place + 2])
       }
     }
-    return (sum, tokens)
-  }
-
-  /// Mean loss per trained token; 0 when nothing was trained (the caller warns).
-  public static func mean(_ total: (sum: Double, tokens: Int)) -> Double {
-    total.tokens > 0 ? total.sum / Double(total.tokens) : 0
+    return total
   }
 }

@@ -13,6 +13,7 @@ struct CrossEntropyWork {
   let differentiates: Bool
 
   private(set) var perToken: [Float] = []
+  private(set) var rightTokens = 0
   private(set) var rowGradient: Tensor?  // [n, h] fp32
   private var engine: Engine { x.engine }
   private var vocabulary: Int { layer.weight.shape[0] }
@@ -102,6 +103,8 @@ struct CrossEntropyWork {
       loss *= factor
       perToken[Int(row)] = loss
       seeds.floats[i] = seed * factor
+      // z[y] − m of the whole vocabulary: 0 when the label has the largest logit.
+      if targets.floats[i] == 0 { rightTokens += 1 }
     }
     return seeds
   }

@@ -47,6 +47,8 @@ public struct VocabParallelCrossEntropy: Sendable {
     /// Loss of each token after weights, 0 where not trained; equal on all ranks.
     public let perToken: [Float]
     public let trainedTokens: Int
+    /// Trained tokens whose label no logit exceeds; equal on all ranks.
+    public let rightTokens: Int
   }
 
   /// - Parameter x: `[t, h]` after the final norm, `copied` over tp; or `[t/tp, h]`, `split(0)`.
@@ -70,14 +72,17 @@ public struct VocabParallelCrossEntropy: Sendable {
     let loss = try Tensor([Float(sum)], [1], on: whole.engine)
     guard differentiates, let gradient = work.rowGradient else {
       return Result(
-        loss: Value(loss), perToken: work.perToken, trainedTokens: trained.count)
+        loss: Value(loss), perToken: work.perToken, trainedTokens: trained.count,
+        rightTokens: work.rightTokens)
     }
     let value = context.tape.record(
       loss, .same, from: [x], trains: weight.isTrainable,
       LinearCrossEntropy(
         gradient: gradient, rows: trained, shape: whole.shape, dtype: x.dtype,
         tp: setting.groups.tp, sequenceParallel: setting.sequenceParallel))
-    return Result(loss: value, perToken: work.perToken, trainedTokens: trained.count)
+    return Result(
+      loss: value, perToken: work.perToken, trainedTokens: trained.count,
+      rightTokens: work.rightTokens)
   }
 }
 

@@ -40,6 +40,17 @@ struct CrossEntropyGoldenTests {
       return (parts[0].0, layout.sequenceParallel ? parts.flatMap(\.1) : parts[0].1)
     }
 
+    /// Trained rows whose label has the largest logit, in the type of the test.
+    func rightTokens(on engine: Engine) throws -> Int {
+      let logits = try Tensor(
+        try tensors.floats("\(i).logits"), [rows, vocabulary], dtype, on: engine
+      ).values
+      return labels.indices.count { row in
+        let z = logits[row * vocabulary..<(row + 1) * vocabulary]
+        return labels[row] != -100 && z[z.startIndex + Int(labels[row])] == z.max()
+      }
+    }
+
     private func rank(_ world: any Communicator, _ weights: [Float]?) throws -> ([Float], [Float]) {
       let engine = try Engine()
       let v = vocabulary
@@ -62,6 +73,7 @@ struct CrossEntropyGoldenTests {
         layout.sequenceParallel ? x : try context.enterRegion(x),
         .init(shifted: labels, weights: weights), in: context)
       #expect(result.trainedTokens == labels.count { $0 != -100 })
+      #expect(result.rightTokens == (try rightTokens(on: engine)))
       try tape.seed(result.loss, with: try Tensor([1], [1], on: engine))
       try tape.backward()
       return (result.perToken, tape.gradient(of: x)?.values ?? [])
