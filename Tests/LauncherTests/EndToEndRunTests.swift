@@ -43,6 +43,35 @@ struct EndToEndRunTests {
     #expect(records.map { $0["consumed_samples"]?.int } == [4, 8, 16])
   }
 
+  @Test("the form of swift sft saves and evaluates after each epoch and logs its keys")
+  func epochs() throws {
+    let job = try TinyJob(.dense)
+    let done = try EndToEnd.run(
+      "megatron-sft",
+      [
+        "--model", job.model, "--dataset", job.rows, "--val_dataset", job.rows, "--output_dir",
+        "\(job.folder.path)/run", "--train_type", "full", "--num_train_epochs", "2",
+        "--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "4",
+        "--learning_rate", "1e-2", "--logging_steps", "1", "--save_strategy", "epoch",
+        "--eval_strategy", "epoch", "--add_version", "false", "--no_save_optim", "true",
+        "--max_length", "96", "--dataset_num_proc", "1",
+      ], in: job.folder)
+    #expect(done.status == 0, "\(done.text)")
+    let records = try job.records()
+    let training = records.filter { $0["loss"] != nil }
+    #expect(training.count == 6)
+    for record in records {
+      let share = record["token_acc"]?.double ?? record["eval_token_acc"]?.double
+      #expect(share.map { (0...1).contains($0) } == true, "\(record)")
+    }
+    // Steps 3 and 6 end an epoch; the evaluation after training follows.
+    let evaluations = records.indices.filter { records[$0]["eval_loss"] != nil }
+    #expect(evaluations == [3, 7, 8])
+    let saved = try FileManager.default.contentsOfDirectory(atPath: job.folder.path + "/run")
+      .filter { $0.hasPrefix("iter_") }
+    #expect(saved.sorted() == ["iter_0000003", "iter_0000006"])
+  }
+
   @Test("split rows are evaluated, and written to val_dataset.jsonl")
   func evaluation() throws {
     let job = try TinyJob(.dense, rowCount: 40)

@@ -194,7 +194,7 @@ struct OptionParser<Root: Sendable> {
   private func unknownText(_ word: String, _ name: String) -> String {
     let shown = word.prefix { $0 != "=" }
     return "\(shown) is not an option"
-      + EditDistance.hint(name, among: table.spellings) { "--\($0)" }
+      + EditDistance.hint(name, among: table.spellings + table.neighbours) { "--\($0)" }
   }
 
   // MARK: Files and environment

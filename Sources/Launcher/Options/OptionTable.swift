@@ -5,12 +5,18 @@ public struct OptionTable<Root: Sendable>: Sendable {
   public private(set) var rows: [Option<Root>]
   /// Other spellings: name → name of a row.
   public private(set) var aliases: [String: String]
+  /// Names of another table of the program, offered for a misspelt word as well.
+  let neighbours: [String]
   private var index: [String: Int] = [:]
 
   /// - Parameters:
   ///   - defaults: the record whose values are the defaults of the rows.
-  init(_ rows: [Option<Root>], defaults: Root, aliases: [String: String] = [:]) {
+  init(
+    _ rows: [Option<Root>], defaults: Root, aliases: [String: String] = [:],
+    neighbours: [String] = []
+  ) {
     self.rows = rows
+    self.neighbours = neighbours
     self.aliases = aliases
     for (place, row) in rows.enumerated() {
       precondition(index[row.spec.name] == nil, "option \(row.spec.name) is declared twice")

@@ -36,6 +36,18 @@ extension TrainingOptions {
     }
   }
 
+  /// `--save_strategy epoch`, unless an interval is given.
+  var savesByEpoch: Bool {
+    form == .swift && swift.saveStrategy == .epoch && !report.parsed.isGiven("save_interval")
+      && !report.parsed.isGiven("save_steps")
+  }
+
+  /// `--eval_strategy epoch`, unless an interval is given.
+  var evaluatesByEpoch: Bool {
+    form == .swift && swift.evalStrategy == .epoch && !report.parsed.isGiven("eval_interval")
+      && !report.parsed.isGiven("eval_steps")
+  }
+
   private mutating func applyBatch(_ given: ParsedOptions) {
     if !given.isGiven("micro_batch_size") {
       schedule.microBatchSize = swift.perDeviceTrainBatchSize

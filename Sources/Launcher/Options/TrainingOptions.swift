@@ -66,7 +66,7 @@ public struct TrainingOptions: ProgramOptions {
       "save_steps": "save_interval", "eval_steps": "eval_interval",
       "logging_steps": "log_interval", "num_train_epochs": "max_epochs",
       "dataloader_num_workers": "num_workers", "tuner_type": "train_type",
-    ])
+    ], neighbours: SwiftFormFlags.marks)
 
   /// The form of `swift sft`: the same rows with other defaults, and its own spellings.
   static let swiftTable = OptionTable<TrainingOptions>(

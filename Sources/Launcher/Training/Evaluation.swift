@@ -12,10 +12,11 @@ struct Evaluation {
 
   init(_ run: TrainingRun) { self.run = run }
 
-  func isDue(_ iteration: Int) -> Bool {
-    guard run.evalIterations > 0, let interval = run.options.logging.evalInterval else {
-      return false
-    }
+  /// - Parameter endsEpoch: whether the step took the last rows of an epoch.
+  func isDue(_ iteration: Int, endsEpoch: Bool) -> Bool {
+    guard run.evalIterations > 0 else { return false }
+    if run.options.evaluatesByEpoch { return endsEpoch }
+    guard let interval = run.options.logging.evalInterval else { return false }
     return iteration % max(1, interval) == 0
   }
 

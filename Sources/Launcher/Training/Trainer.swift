@@ -28,14 +28,16 @@ final class Trainer {
     try record.begin()
     var reason = StopConditions.Reason.none
     while run.position.iteration < run.trainIterations, reason == .none {
+      let epoch = run.source.state.epoch
       guard let batches = try nextBatches() else { break }
       let outcome = try step.make(batches)
       try recordAgreed { (record) throws(Fault) in try record.add(outcome) }
       let iteration = run.position.iteration
-      if evaluation.isDue(iteration) { try evaluate(isFinal: false) }
+      let endsEpoch = run.source.state.epoch > epoch
+      if evaluation.isDue(iteration, endsEpoch: endsEpoch) { try evaluate(isFinal: false) }
       let request = try stop.check(iteration)
       reason = request.reason
-      if iteration % run.options.checkpoint.saveInterval == 0 || request.saves {
+      if isSaveDue(iteration, endsEpoch: endsEpoch) || request.saves {
         try save(isLast: reason != .none)
       }
     }
@@ -45,6 +47,11 @@ final class Trainer {
     try recordAgreed { (record) throws(Fault) in try record.finish(lastSaved: path, reason: reason)
     }
     return reason.exitCode
+  }
+
+  private func isSaveDue(_ iteration: Int, endsEpoch: Bool) -> Bool {
+    if run.options.savesByEpoch { return endsEpoch }
+    return iteration % run.options.checkpoint.saveInterval == 0
   }
 
   /// The micro-batches of the next step; nil when the data end, on all ranks alike.

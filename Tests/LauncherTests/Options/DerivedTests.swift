@@ -163,6 +163,15 @@ struct SwiftFormTests {
     #expect(options.checkpoint.save?.hasSuffix("/out") == true)
   }
 
+  @Test("save_strategy and eval_strategy epoch count unless an interval is given")
+  func epochStrategies() throws {
+    let words = ["--learning_rate", "1", "--save_strategy", "epoch", "--eval_strategy", "epoch"]
+    let options = try train(words, base: Self.base)
+    #expect(options.savesByEpoch && options.evaluatesByEpoch)
+    let given = try train(words + ["--save_steps", "3", "--eval_steps", "4"], base: Self.base)
+    #expect(!given.savesByEpoch && !given.evaluatesByEpoch)
+  }
+
   @Test("the accumulation fills up to 16 rows per step")
   func accumulation() throws {
     let options = try train(["--per_device_train_batch_size", "3"], base: Self.base, world: 2)

@@ -153,6 +153,12 @@ struct SyntaxTests {
     #expect(fault.message.contains("3 mistakes"))
   }
 
+  @Test("a misspelt flag of the form of swift sft is recognised in a line of the other form")
+  func unknownOfOtherForm() throws {
+    let fault = try trainFault(["--lerning_rate", "1"])
+    #expect(fault.message.contains("did you mean --learning_rate?"))
+  }
+
   @Test("--ignore_args_error true turns unknown options into warnings")
   func ignoreErrors() throws {
     let options = try train(["--ignore_args_error", "true", "--whatever", "1"])

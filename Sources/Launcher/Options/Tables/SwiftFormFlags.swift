@@ -80,10 +80,12 @@ public struct SwiftFormFlags: Sendable {
     .init(\.gradientCheckpointing, "gradient_checkpointing", "Recompute every layer."),
     Option(\.evalSteps, "eval_steps", "Steps between evaluations.").unset("save_steps").atLeast(1),
     Option(\.saveSteps, "save_steps", "Steps between checkpoints.").atLeast(1),
-    Option(\.saveStrategy, "save_strategy", "When to save; no writes the last checkpoint only.")
-      .refusing(["epoch"], "give --save_steps"),
-    Option(\.evalStrategy, "eval_strategy", "When to evaluate.")
-      .refusing(["epoch"], "give --eval_steps"),
+    .init(
+      \.saveStrategy, "save_strategy",
+      "When to save: every save_steps, after each epoch, or the last checkpoint only."),
+    .init(
+      \.evalStrategy, "eval_strategy",
+      "When to evaluate: every eval_steps, after each epoch, never."),
     Option(\.loggingSteps, "logging_steps", "Steps between log lines.").atLeast(1),
     Option(\.outputDir, "output_dir", "Folder for the runs.").unset("output/<model name>").path(),
     Option(
