@@ -4,16 +4,20 @@ import Support
 struct ConfigKeys {
   let root: JSONValue
   let path: String
+  /// Key of the object that `root` is, for messages; nil for the whole file.
+  var section: String?
+
+  private func full(_ key: String) -> String { section.map { "\($0).\(key)" } ?? key }
 
   private func wrong(_ key: String, _ expected: String, _ value: JSONValue) -> Fault {
     Fault(
-      .badModelConfig, "\(key) must be \(expected)", at: .file(path), expected: expected,
+      .badModelConfig, "\(full(key)) must be \(expected)", at: .file(path), expected: expected,
       found: value.kind)
   }
 
   func string(_ key: String) throws(Fault) -> String {
     guard let value = root[key], !value.isNull else {
-      throw Fault(.badModelConfig, "\(key) is missing", at: .file(path))
+      throw Fault(.badModelConfig, "\(full(key)) is missing", at: .file(path))
     }
     guard let text = value.string else { throw wrong(key, "a string", value) }
     return text
@@ -38,29 +42,73 @@ struct ConfigKeys {
     return flag
   }
 
-  func ropeTheta(default fallback: Double) throws(Fault) -> Double {
-    let scaling = root["rope_parameters"]?.isNull == false ? root["rope_parameters"] : nil
-    let old = root["rope_scaling"]?.isNull == false ? root["rope_scaling"] : nil
-    if let kind = (scaling ?? old)?["rope_type"]?.string ?? (scaling ?? old)?["type"]?.string,
+  func ints(_ key: String, default fallback: [Int]) throws(Fault) -> [Int] {
+    guard let value = root[key], !value.isNull else { return fallback }
+    guard let numbers = value.array?.map(\.int), !numbers.contains(nil) else {
+      throw wrong(key, "a list of whole numbers", value)
+    }
+    return numbers.compactMap { $0 }
+  }
+
+  /// An id of the vocabulary.
+  func id(_ key: String, default fallback: Int32) throws(Fault) -> Int32 {
+    let number = try int(key, default: Int(fallback))
+    guard let id = Int32(exactly: number), id >= 0 else {
+      throw Fault(.badModelConfig, "\(full(key)) \(number) is no token id", at: .file(path))
+    }
+    return id
+  }
+
+  /// The object that describes the rotary embedding, in either spelling.
+  private var rope: JSONValue? {
+    [root["rope_parameters"], root["rope_scaling"]].compactMap { $0 }.first { !$0.isNull }
+  }
+
+  /// - Parameter fallback: without a value in the file; nil makes its absence an error.
+  func ropeTheta(default fallback: Double?) throws(Fault) -> Double {
+    if let kind = rope?["rope_type"]?.string ?? rope?["type"]?.string,
       kind != "default"
     {
       throw Fault(
         .unknownModel, "rope_type \"\(kind)\" is not implemented", at: .file(path),
         expected: "default")
     }
-    if let theta = scaling?["rope_theta"]?.double { return theta }
+    if let theta = rope?["rope_theta"]?.double { return theta }
+    guard let fallback = fallback ?? root["rope_theta"]?.double else {
+      throw Fault(.badModelConfig, "\(full("rope_theta")) is missing", at: .file(path))
+    }
     return try double("rope_theta", default: fallback)
   }
 
-  func experts() throws(Fault) -> QwenConfig.Experts {
-    let count =
-      root["num_experts"] != nil
-      ? try int("num_experts", default: 128) : try int("num_local_experts", default: 128)
+  /// Frequencies of the time, height and width axes.
+  func ropeSections(headSize: Int) throws(Fault) -> [Int] {
+    guard let value = rope?["mrope_section"], !value.isNull else { return [24, 20, 20] }
+    if rope?["mrope_interleaved"]?.bool == false {
+      throw Fault(
+        .unknownModel, "mrope_interleaved false is not implemented", at: .file(path),
+        expected: "true")
+    }
+    let sections = value.array?.compactMap(\.int) ?? []
+    guard sections.count == 3, sections.allSatisfy({ $0 >= 0 }),
+      sections.reduce(0, +) == headSize / 2
+    else {
+      throw Fault(
+        .badModelConfig, "mrope_section must be three numbers that add up to half of head_dim",
+        at: .file(path), expected: "a sum of \(headSize / 2)", found: value.write(.python))
+    }
+    return sections
+  }
+
+  /// - Parameter vision: the defaults of the text part of a model with a vision tower, which
+  ///   always normalises the weights of the chosen experts.
+  func experts(vision: Bool = false) throws(Fault) -> QwenConfig.Experts {
+    let key = root["num_experts"] != nil ? "num_experts" : "num_local_experts"
+    let count = try int(key, default: vision ? 60 : 128)
     let layers = root["mlp_only_layers"]?.array ?? []
     return QwenConfig.Experts(
-      count: count, topK: try int("num_experts_per_tok", default: 8),
-      intermediateSize: try int("moe_intermediate_size", default: 768),
-      normalizesTopK: try bool("norm_topk_prob", default: false),
+      count: count, topK: try int("num_experts_per_tok", default: vision ? 4 : 8),
+      intermediateSize: try int("moe_intermediate_size", default: vision ? 1408 : 768),
+      normalizesTopK: vision ? true : try bool("norm_topk_prob", default: false),
       sparseStep: try int("decoder_sparse_step", default: 1),
       denseLayers: Set(layers.compactMap(\.int)))
   }

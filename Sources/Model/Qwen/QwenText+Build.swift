@@ -11,6 +11,9 @@ extension QwenText {
     _ config: QwenConfig, layout: ModelLayout, dtype: DType, router: RouterOptions?,
     on engine: Engine
   ) throws(Fault) {
+    guard config.vision == nil else {
+      throw Fault(.unknownModel, "the vision tower is not built yet")
+    }
     var builder = QwenBuilder(config: config, layout: layout, dtype: dtype, engine: engine)
     let chunks = builder.chunks
     let vocabulary = config.vocabularySize / layout.tp.size

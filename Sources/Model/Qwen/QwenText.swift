@@ -51,15 +51,24 @@ public struct RecomputePlan: Sendable, Equatable {
   }
 }
 
-/// One micro-batch for the model.
+/// One micro-batch for the model: its tokens, and what the placeholders among them stand for.
 public struct TextInput: Sendable {
   public let ids: Tensor  // [t] int32
   public let positions: [Int32]  // [t]
   public let labels: VocabParallelCrossEntropy.Labels
-  public init(ids: Tensor, positions: [Int32], labels: VocabParallelCrossEntropy.Labels) {
+  /// Positions on three axes, for a row with pictures; nil where all axes are `positions`.
+  public let axes: AxisPositions?
+  /// Pictures and clips of the row; nil without any.
+  public let vision: VisionInput?
+  public init(
+    ids: Tensor, positions: [Int32], labels: VocabParallelCrossEntropy.Labels,
+    axes: AxisPositions? = nil, vision: VisionInput? = nil
+  ) {
     self.ids = ids
     self.positions = positions
     self.labels = labels
+    self.axes = axes
+    self.vision = vision
   }
 }
 

@@ -32,7 +32,7 @@ enum FaultCatalog {
   ]
 
   private static let model: [FaultCode] = [
-    .badModelConfig, .unknownModel, .badModelWeights,
+    .badModelConfig, .unknownModel, .badModelWeights, .visionMismatch,
   ]
 
   private static let optim: [FaultCode] = [
