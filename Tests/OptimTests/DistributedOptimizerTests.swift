@@ -74,6 +74,39 @@ private func precisionAware(_ type: StateType = .float32) -> OptimizerOptions {
     #expect(ranks == 1 || sharded[0].bytes.near < whole[0].bytes.near)
   }
 
+  @Test("bf16 exchange rounds each rank's summand once and adds in fp32", arguments: [2, 3, 4])
+  func roundedExchange(ranks: Int) throws {
+    var rig = TrainingRig()
+    rig.ranks = ranks
+    rig.microBatches = ranks
+    rig.options.bucketSize = 100
+    rig.options.exchangeType = .bfloat16
+    let rounded = try rig.run()
+    rig.options.exchangeType = .float32
+    let exact = try rig.run()
+    rig.rounding = { BF16($0).float }
+    let expected = try rig.run()
+    #expect(rounded.map { $0.weights.map(bits) } == expected.map { $0.weights.map(bits) })
+    #expect(rounded.map { $0.weights.map(bits) } != exact.map { $0.weights.map(bits) })
+  }
+
+  @Test("bf16 exchange without sharding leaves equal weights on all ranks", arguments: [2, 3])
+  func roundedExchangeWhole(ranks: Int) throws {
+    var rig = TrainingRig()
+    rig.ranks = ranks
+    rig.microBatches = 2 * ranks
+    let exact = try rig.run()
+    rig.options.isDistributed = false
+    rig.options.exchangeType = .bfloat16
+    let rounded = try rig.run()
+    for outcome in rounded { #expect(outcome.weights.map(bits) == rounded[0].weights.map(bits)) }
+    // Adam's step is at most about the rate, whatever a rounded gradient does to it.
+    for (a, b) in zip(rounded[0].weights, exact[0].weights) {
+      #expect(largestError(a, b, floor: 1) < 0.05)
+    }
+    #expect(rounded[0].weights.map(bits) != exact[0].weights.map(bits))
+  }
+
   @Test("Buckets and threads change nothing")
   func bucketsAndThreads() throws {
     var rig = TrainingRig()

@@ -39,6 +39,8 @@ struct TrainingRig: Sendable {
   var clip = 1.0
   var policy = StepPolicy.stop
   var gradientScale = 1.0
+  /// Applied to every element of a gradient.
+  var rounding: @Sendable (Float) -> Float = { $0 }
   /// Called before the backward pass of a micro-batch: (step, global index) → added value.
   var poison: @Sendable (_ step: Int, _ microBatch: Int) -> Float? = { _, _ in nil }
 
@@ -57,7 +59,7 @@ struct TrainingRig: Sendable {
     if experts.contains(parameter), (step + microBatch) % 3 == 0 { return nil }
     var random = TestRandom(seed: UInt64(step * 10_000 + microBatch * 100 + parameter))
     let scale = [1, 0.03, 20, 1e-4][random.int(in: 0...3)]
-    return (0..<shapes[parameter].reduce(1, *)).map { _ in random.unit() * Float(scale) }
+    return (0..<shapes[parameter].reduce(1, *)).map { _ in rounding(random.unit() * Float(scale)) }
   }
 
   func makeParameters(_ engine: Engine) throws -> [Parameter] {

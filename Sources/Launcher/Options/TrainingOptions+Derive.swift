@@ -26,6 +26,9 @@ extension TrainingOptions {
     if run.resume != nil, checkpoint.load == nil {
       note("resume auto: no complete checkpoint below --save, the run begins anew")
     }
+    if optimizer.reduceDType == .bf16 {
+      note("reduce_dtype bf16: gradients are rounded on the way, so results depend on the layout")
+    }
     if logging.evalInterval == nil { logging.evalInterval = checkpoint.saveInterval }
     if schedule.lr == nil { schedule.lr = tuner.trainType == .lora ? 1e-4 : 1e-5 }
     if precision.calculatePerTokenLoss == nil { precision.calculatePerTokenLoss = true }

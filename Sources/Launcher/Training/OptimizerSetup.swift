@@ -55,6 +55,7 @@ struct OptimizerSetup {
     result.isPrecisionAware = flags.usePrecisionAware
     result.mainParameterType = flags.mainParamsDType == .fp16 ? .float16 : .float32
     result.mainGradientType = flags.mainGradsDType == .bf16 ? .bfloat16 : .float32
+    result.exchangeType = flags.reduceDType == .bf16 ? .bfloat16 : .float32
     result.firstMomentType = OptimizerSetup.state(flags.expAvgDType)
     result.secondMomentType = OptimizerSetup.state(flags.expAvgSqDType)
     result.roundsWeightsToHalf = isHalf

@@ -38,6 +38,7 @@ extension GradientBuffer {
   /// - Throws: `COMM-…`, `MEM-001`.
   func reduce(_ scratch: ExchangeScratch) throws(Fault) {
     guard group.size > 1, !engine.isPlanning else { return }
+    if exchangeType == .bfloat16 { return try reduceRounded(scratch) }
     if layout.isSharded {
       for bucket in layout.buckets.indices { try reduceScatter(bucket, scratch) }
     } else {

@@ -15,6 +15,8 @@ final class GradientBuffer {
   let engine: Engine
   /// Which source's rows this buffer sums (`Parameter.lanes`); nil for the usual one buffer.
   let lane: Int?
+  /// In which type summands travel between ranks: fp32, or bf16 for half the bytes.
+  let exchangeType: DType
   /// What is reduced: the sum of all micro-batches of this rank, then of all ranks.
   let flat: Tensor
 
@@ -25,9 +27,11 @@ final class GradientBuffer {
   /// - Throws: `MEM-001`.
   init(
     _ parameters: [OptimizedParameter], indices: [Int], group: any Communicator,
-    layout: BufferLayout, gradientType: DType, lane: Int? = nil, engine: Engine
+    layout: BufferLayout, gradientType: DType, exchangeType: DType = .float32, lane: Int? = nil,
+    engine: Engine
   ) throws(Fault) {
     self.lane = lane
+    self.exchangeType = exchangeType
     self.parameters = parameters
     self.indices = indices
     self.group = group

@@ -90,7 +90,7 @@ public final class DistributedOptimizer {
             layout: BufferLayout(
               counts: members.map(\.parameter.count), groupSize: group.size,
               isSharded: options.isDistributed, bucketSize: options.bucketSize),
-            gradientType: options.mainGradientType,
+            gradientType: options.mainGradientType, exchangeType: options.exchangeType,
             lane: isExpert && options.expertLanes > 1 ? 0 : nil, engine: engine))
       }
     }
@@ -116,8 +116,8 @@ public final class DistributedOptimizer {
         others.append(
           try GradientBuffer(
             buffer.parameters, indices: buffer.indices, group: buffer.group,
-            layout: buffer.layout, gradientType: options.mainGradientType, lane: lane,
-            engine: engine))
+            layout: buffer.layout, gradientType: options.mainGradientType,
+            exchangeType: options.exchangeType, lane: lane, engine: engine))
       }
       lanes.append(LaneBuffers(first: buffer, others: others))
     }

@@ -12,6 +12,9 @@ public struct OptimizerOptions: Sendable {
   public var mainParameterType = DType.float32
   /// fp32 or bf16 (`main_grads_dtype`).
   public var mainGradientType = DType.float32
+  /// In which type gradients travel between data-parallel ranks, fp32 or bf16 (`reduce_dtype`).
+  /// bf16 rounds every rank's summand once, so results then depend on the layout.
+  public var exchangeType = DType.float32
   public var firstMomentType = StateType.float32
   public var secondMomentType = StateType.float32
   /// fp16 training: fp32 weights hold fp16 values, their masters are kept apart in fp32.

@@ -73,8 +73,9 @@ public struct OptimizerFlags: Sendable {
       \.canonicalBatchChunks, "canonical_batch_chunks",
       "Gradient sums with equal bits for every data-parallel size that divides this."
     ).atLeast(1),
-    Option(\.reduceDType, "reduce_dtype", "Type in which gradients are exchanged.")
-      .refusing(
-        ["bf16"], "gradients are exchanged in fp32, which keeps results equal in every layout"),
+    .init(
+      \.reduceDType, "reduce_dtype",
+      "Type in which gradients are exchanged; bf16 halves the bytes, and results then depend on the layout."
+    ),
   ].under(.own)
 }
