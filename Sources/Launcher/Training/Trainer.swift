@@ -8,6 +8,7 @@ final class Trainer {
   private let saver: CheckpointSaver
   private var record: StepRecorder
   private var stop: StopConditions
+  private var window: StopWindow
   private var lastSaved: Int?
   /// Saves in a row that found no room.
   private var failedSaves = 0
@@ -20,6 +21,7 @@ final class Trainer {
     saver = CheckpointSaver(run)
     record = StepRecorder(run)
     stop = StopConditions(run)
+    window = StopWindow(run.options.report.launch)
   }
 
   /// - Returns: 0 at the end of training, 75 when a signal or a time limit ended it early.
@@ -86,7 +88,11 @@ final class Trainer {
     record.pause()
     try recordAgreed { (record) throws(Fault) in try record.flush() }
     do throws(Fault) {
+      let start = Clock.monotonicSeconds()
       try saver.save()
+      if let text = window.warning(save: Clock.monotonicSeconds() - start) {
+        run.logger.warning(text)
+      }
       lastSaved = run.position.iteration
       failedSaves = 0
     } catch {
