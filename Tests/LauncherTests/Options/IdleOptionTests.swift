@@ -55,7 +55,6 @@ struct IdleOptionTests {
     "what was accepted in silence once is refused with a sentence",
     arguments: [
       (["--moe_router_load_balancing_type", "sinkhorn"], "sinkhorn routing"),
-      (["--gemm_backend", "openblas"], "OpenBLAS"), (["--reduce_dtype", "bf16"], "fp32"),
       (["--new_special_tokens", "<x>"], "vocabulary"), (["--model_name", "a"], "self-cognition"),
       (["--inject", "nan"], "not built"),
     ])
