@@ -26,6 +26,8 @@ let kernelBodies = [
   "elementwise/small_floats.inc",
   "gemm/micro.inc",
   "gemm/pack.inc",
+  "inference/cached.inc",
+  "inference/micro.inc",
   "level/all.inc",
   "level/table.inc",
 ]

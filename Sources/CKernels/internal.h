@@ -38,6 +38,11 @@ typedef struct {
   /* t[mr][nr] = (load ? t : 0) + a.b, each element one chain over ascending k. */
   void (*micro)(int mr, const uint32_t *a, const uint32_t *b, long cells, float *t, long ldt,
                 int load);
+  /* Bytes of a cell of an operand that is kept (inference/): 2 where bf16 is widened on use. */
+  long stored;
+  /* `micro` with such a second operand. */
+  void (*micro_stored)(int mr, const uint32_t *a, const void *b, long cells, float *t, long ldt,
+                       int load);
 } ck_kit;
 
 static inline long ck_cells(const ck_kit *kit, long k) { return kit->pairs ? (k + 1) / 2 : k; }
@@ -118,6 +123,10 @@ typedef struct {
 
 /* One thread's part of attention (attention/). */
 typedef struct ck_attention_plan ck_attention_plan;
+typedef struct ck_cached_plan ck_cached_plan;
+
+/* ck_gemm_grouped of weights in panels (inference/panels.c). */
+void ck_panel_gemm_grouped(ck_engine *e, const ck_gemm_args *list, long count);
 
 /* One level: every entry works on a range [begin, end) of the context named in its comment. */
 typedef struct {
@@ -128,6 +137,7 @@ typedef struct {
   void (*tile_out)(const float *t, long ldt, void *c, long ldc, ck_dtype type, ck_write write,
                    long rows, long cols);
   void (*attention_forward)(const ck_attention_plan *p, void *scratch, long item);
+  void (*attention_cached)(const ck_cached_plan *p, void *scratch, long item);
   void (*attention_backward)(const ck_attention_plan *p, void *scratch, long item);
   void (*attention_reduce)(void *out, ck_dtype type, float scale, const float *x, long n);
   ck_range_fn rmsnorm_forward;         /* ck_norm_ctx, rows */

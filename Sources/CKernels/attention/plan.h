@@ -5,7 +5,7 @@
 enum {
   AT_ROWS = 12,    /* rows that share one causal limit of keys */
   AT_QUERIES = 48, /* query block of the forward */
-  AT_KEYS = 128,   /* key block of the forward */
+  AT_KEYS = CK_PAGE, /* key block of the forward */
   AT_STEP = 32,    /* keys are masked one by one, skipped in steps of this */
   AT_BLOCK = 96,   /* query and key block of the backward */
   AT_SPAN = 10 * AT_BLOCK, /* keys whose packed form a thread keeps */

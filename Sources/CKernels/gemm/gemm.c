@@ -198,6 +198,10 @@ static void run_item(void *ctx, int thread, long item) {
 
 void ck_gemm_grouped(ck_engine *e, const ck_gemm_args *list, long count) {
   if (count <= 0) return;
+  if (list[0].b_panels) {
+    ck_panel_gemm_grouped(e, list, count);
+    return;
+  }
   product_plan one, *plans = &one;
   if (count > 1) plans = ck_scratch(e, -1, (size_t)count * sizeof *plans);
   long items = 0, used = 0;

@@ -77,11 +77,22 @@ typedef struct {
   long ldc;
   const int32_t *a_rows; /* NT, NN: row i of A is a + a_rows[i]*lda; NULL = i */
   const int32_t *k_rows; /* TN: row j of B is b + k_rows[j]*ldb; NULL = j */
+  int b_panels;          /* NT: B lies in panels (ck_panel_pack); k/chunks even or chunks = 1 */
 } ck_gemm_args;
 
 void ck_gemm(ck_engine *e, const ck_gemm_args *g);
-/* Independent products as one flat list of tiles (experts). C blocks must not overlap. */
+/* Independent products as one flat list of tiles (experts). C blocks must not overlap; all or none
+ * have `b_panels`. */
 void ck_gemm_grouped(ck_engine *e, const ck_gemm_args *list, long count);
+
+/* A weight [n][k] in the order the products of this engine read it, so that nothing is packed when
+ * it is used and few rows run at the speed of memory. Products have the bits of the plain form. */
+size_t ck_panel_bytes(const ck_engine *e, ck_dtype type, long n, long k);
+void ck_panel_pack(ck_engine *e, ck_dtype type, long n, long k, const void *w, long ldw,
+                   void *panels);
+/* out[i][k] = row ids[i]-first of the weight; -0.0 where that is not in [0, n). */
+void ck_panel_rows(ck_engine *e, ck_dtype type, long k, const void *panels, long count,
+                   const int32_t *ids, long first, long n, void *out);
 
 /* ------------------------------------------------------------------ attention */
 
@@ -118,6 +129,35 @@ typedef struct {
   ck_heads dqs, dks, dvs;
 } ck_attention_grad_args;
 void ck_attention_backward(ck_engine *e, const ck_attention_grad_args *a);
+
+/* Attention over kept keys and values (generation). They lie in pages of CK_PAGE positions; the memory
+ * of a page is `offset` bytes of others (layers before), then the groups. A page begins as zeros. */
+enum { CK_PAGE = 128 };
+size_t ck_cache_page_bytes(const ck_engine *e, ck_dtype type, int groups, int d);
+
+typedef struct {
+  long first_row, rows; /* its rows of qkv */
+  long start;           /* positions kept before */
+  void *const *pages;   /* for positions 0 ..< start+rows; written from `start` on */
+} ck_cached_sequence;
+
+typedef struct {
+  ck_dtype type;
+  int groups, ratio, d;
+  float scale;
+  const void *qkv; /* rotated rows, qs.token elements apart: [groups][ratio+2][d], qs.group apart */
+  ck_heads qs;
+  void *o;
+  ck_heads os;
+  const ck_cached_sequence *sequences;
+  long count;
+  long offset; /* bytes of a page before this layer's part */
+} ck_cached_attention_args;
+
+/* Keeps keys and values of the rows, then each query against all positions up to its own. The bits of
+ * ck_attention_forward over the whole document, however the document is cut in calls. Sequences must
+ * not share a page that is written. */
+void ck_cached_attention(ck_engine *e, const ck_cached_attention_args *a);
 
 /* ------------------------------------------------------------------ norms, rotary, activations */
 

@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include "../attention/plan.h"
+#include "../inference/panels.h"
 #include "../internal.h"
 #include "../math_constants.h"
 

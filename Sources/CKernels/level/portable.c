@@ -4,6 +4,7 @@
 
 
 #include "../attention/plan.h"
+#include "../inference/panels.h"
 #include "../internal.h"
 #include "../math_constants.h"
 
