@@ -33,6 +33,11 @@ public struct Setting: Sendable {
   /// Lane of each rank of the expert-parallel group: ranks that hold parts of the same micro-batch
   /// share one. Empty when gradients of experts need no lanes.
   public var expertLanes: [Int] = []
+  /// Generation: whose tokens the rows are, and the keys and values kept of them.
+  public var cached: CachedRows?
+  /// Ranks that hold the same rows and different experts: in the expert layers each has a share of
+  /// the rows.
+  public var rowSharers: (any Communicator)?
 
   public init(
     engine: Engine, groups: ModelGroups, sequenceParallel: Bool, layout: SequenceLayout,
@@ -61,11 +66,21 @@ public struct Setting: Sendable {
   public var headExchange: (any RowSumExchange)? {
     groups.tp.size > 1 ? TreeExchange(group: groups.tp) : nil
   }
-  /// First row of this rank's part of a sequence-parallel row, and how many it has.
+  /// First row of this rank's part of a sequence-parallel or shared row, and how many it has.
   public var ownRows: Range<Int> {
-    guard sequenceParallel else { return 0..<layout.tokens }
-    let count = layout.tokens / groups.tp.size
-    return groups.tp.rank * count..<(groups.tp.rank + 1) * count
+    var rows = 0..<layout.tokens
+    if sequenceParallel { rows = groups.tp.share(of: rows) }
+    if let rowSharers { rows = rowSharers.share(of: rows) }
+    return rows
+  }
+}
+
+extension Communicator {
+  /// This rank's share of rows that all ranks of the group divide evenly.
+  func share(of rows: Range<Int>) -> Range<Int> {
+    let count = rows.count / size
+    let start = rows.lowerBound + rank * count
+    return start..<start + count
   }
 }
 

@@ -30,6 +30,9 @@ struct ParityProgram {
       let out = try PaddedParity(rig: rig, bounds: bounds).run(padded, &report)
       try writer.write(out.values, like: padded, "padded.safetensors")
     }
+    if wants("generate"), let generate = try golden("generate", &report) {
+      try self.generate(generate, &report)
+    }
     try training(rig, &report, writer)
     return report
   }
@@ -67,6 +70,19 @@ struct ParityProgram {
       let out = try experts.auxiliary(aux, packed: packed, &report)
       try writer.write(out.grads.mapValues(\.values), like: aux, "aux.grads.safetensors")
     }
+  }
+
+  /// A model of its own: generation lays weights out anew, which no other part could read.
+  private func generate(_ golden: GoldenTensors, _ report: inout ParityReport) throws(Fault) {
+    if golden.has("pixel_values") {
+      report.skip("generate: pictures are not generated from yet")
+      return
+    }
+    let rig = try ParityRig(
+      folder: folder, dtype: dtype, groups: groups, engine: engine,
+      sequenceParallel: sequenceParallel)
+    try rig.model.prepareForGeneration()
+    try GenerateParity(rig: rig, isBF16: dtype == .bfloat16).run(golden, &report)
   }
 
   private func capacityFactor() throws(Fault) -> Double {

@@ -23,7 +23,7 @@ public struct SelfAttention: Sendable {
   let epsilon: Float
   let groupsPerPart: Int
 
-  func callAsFunction(_ x: Value, _ angles: RotaryAngles, name: String, in context: Context)
+  func callAsFunction(_ x: Value, _ angles: RotaryAngles, layer: Int, in context: Context)
     throws(Fault) -> Value
   {
     let setting = context.setting
@@ -33,9 +33,9 @@ public struct SelfAttention: Sendable {
     let norms = QKNorms(
       query: queryNorm, key: keyNorm, epsilon: epsilon, groupsPerPart: groupsPerPart,
       exchange: setting.headExchange)
-    if let probe = setting.probe { probe.keep("\(name).qkv", fused, on: context.tape) }
+    if let probe = setting.probe { probe.keep("layer.\(layer).qkv", fused, on: context.tape) }
     let rotated = try context.tape.qkNormRotary(fused, heads, norms, angles)
-    let mixed = try context.tape.attention(rotated, heads, setting.layout)
+    let mixed = try context.attention(rotated, heads, layer: layer)
     return try projection(mixed, in: context)
   }
 }
@@ -77,7 +77,7 @@ public struct DecoderLayer: Sendable {
   {
     let name = "layer.\(index)"
     let probe = context.setting.probe
-    let attended = try attention(x, angles, name: name, in: context)
+    let attended = try attention(x, angles, layer: index, in: context)
     probe?.keep("\(name).attn", attended, on: context.tape)
     let middle = try context.tape.add(x, attended)
     let mixed = try feed(middle, in: context)

@@ -28,6 +28,15 @@ public struct ExpertLayer: Sendable {
         .tp, [.split(0)], in: "ExpertLayer",
         hint: "experts with tensor parallelism need sequence parallelism")
     }
+    if let sharers = context.setting.rowSharers, sharers.size > 1 {
+      let own = Value(try sharers.ownRows(of: x.tensor), x.placement)
+      let y = try mix(own, recipe: nil, in: context)
+      return Value(try sharers.gathered(y.tensor), x.placement)
+    }
+    return try mix(x, recipe: recipe, in: context)
+  }
+
+  private func mix(_ x: Value, recipe: (any Recipe)?, in context: Context) throws(Fault) -> Value {
     let (gates, routing) = try router(x, recipe: recipe, in: context)
     if let statistics = context.setting.statistics, context.tape.isRecording {
       statistics.dropped += routing.kept.count { !$0 }

@@ -74,6 +74,7 @@ struct EmbeddingLookup: Operation {
 
 extension Engine {
   func embedding(_ ids: Tensor, _ table: Tensor, first: Int, into out: Tensor) {
+    if table.isPanels { return panelRows(table, ids, first: first, into: out) }
     kernel { engine in
       ck_embedding_forward(
         engine, table.dtype.kernelType, ids.count, table.rowSize, ids.pointer(as: Int32.self),

@@ -49,6 +49,8 @@ public struct Product {
     g.write = adds ? CK_ADD : CK_STORE
     g.chunks = Int32(chunks)
     (g.a, g.lda) = (UnsafeRawPointer(a.address), a.rowSize)
+    precondition(!b.isPanels || form == .forward)
+    g.b_panels = b.isPanels ? 1 : 0
     (g.b, g.ldb) = (UnsafeRawPointer(b.address), b.rowSize)
     (g.c, g.ldc) = (c.address, g.n)
     if form == .weightGradient { g.k_rows = rows } else { g.a_rows = rows }

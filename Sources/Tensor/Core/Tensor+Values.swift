@@ -39,6 +39,7 @@ extension Tensor {
 
   /// The elements widened to fp32; for tests, probes and small vectors.
   public var values: [Float] {
+    precondition(!isPanels)
     switch dtype {
     case .float32: return Array(floats)
     case .bfloat16:
@@ -50,6 +51,7 @@ extension Tensor {
 
   /// A copy with memory of its own.
   public func copy() throws(Fault) -> Tensor {
+    precondition(!isPanels)
     let result = try Tensor(shape, dtype, on: engine)
     if !engine.isPlanning { result.bytes.copyMemory(from: UnsafeRawBufferPointer(bytes)) }
     return result
@@ -58,6 +60,7 @@ extension Tensor {
   /// This tensor in another compute type; itself if it has it already.
   public func converted(to dtype: DType) throws(Fault) -> Tensor {
     guard dtype != self.dtype else { return self }
+    precondition(!isPanels)
     let result = try Tensor(shape, dtype, on: engine)
     engine.convert(self, into: result)
     return result

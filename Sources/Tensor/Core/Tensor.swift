@@ -37,6 +37,8 @@ public struct Tensor: Sendable {
   public let storage: Storage
   /// Byte offset of the first element, for tensors inside a flat buffer.
   public let offset: Int
+  /// A weight that lies in panels (`inPanels`): forward products read it, nothing else does.
+  public let isPanels: Bool
 
   /// Uninitialised memory.
   /// - Throws: `MEM-001`.
@@ -44,6 +46,7 @@ public struct Tensor: Sendable {
     self.shape = shape
     self.dtype = dtype
     offset = 0
+    isPanels = false
     storage = try Storage(byteCount: shape.reduce(dtype.size, *), engine: engine)
   }
 
@@ -53,6 +56,15 @@ public struct Tensor: Sendable {
     self.dtype = dtype
     self.storage = storage
     self.offset = offset
+    isPanels = false
+  }
+
+  init(_ shape: [Int], _ dtype: DType, panels storage: Storage) {
+    self.shape = shape
+    self.dtype = dtype
+    self.storage = storage
+    offset = 0
+    isPanels = true
   }
 
   public var engine: Engine { storage.engine }
@@ -84,13 +96,14 @@ public struct Tensor: Sendable {
 
   /// The same memory under another shape.
   public func reshaped(_ shape: [Int]) -> Tensor {
-    precondition(shape.reduce(1, *) == count)
+    precondition(shape.reduce(1, *) == count && !isPanels)
     return Tensor(shape, dtype, storage: storage, offset: offset)
   }
 
   /// Rows `range` of the first dim, without a copy. Never recorded on a tape.
   public func rowRange(_ range: Range<Int>) -> Tensor {
-    Tensor(
+    precondition(!isPanels)
+    return Tensor(
       [range.count] + shape.dropFirst(), dtype, storage: storage,
       offset: offset + range.lowerBound * rowSize * dtype.size)
   }
