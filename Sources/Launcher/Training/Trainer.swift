@@ -9,6 +9,7 @@ final class Trainer {
   private var record: StepRecorder
   private var stop: StopConditions
   private var window: StopWindow
+  private let watch: HangWatch?
   private var lastSaved: Int?
   /// Saves in a row that found no room.
   private var failedSaves = 0
@@ -22,17 +23,21 @@ final class Trainer {
     record = StepRecorder(run)
     stop = StopConditions(run)
     window = StopWindow(run.options.report.launch)
+    watch = HangWatch(
+      run.groups.world, directory: run.directory, limit: run.options.run.hangSeconds)
   }
 
   /// - Returns: 0 at the end of training, 75 when a signal or a time limit ended it early.
   /// - Throws: any fault; what was saved stays.
   func train() throws(Fault) -> ExitCode {
+    defer { watch?.stop() }
     try record.begin()
     var reason = StopConditions.Reason.none
     while run.position.iteration < run.trainIterations, reason == .none {
       let epoch = run.source.state.epoch
       guard let batches = try nextBatches() else { break }
       let outcome = try step.make(batches)
+      watch?.stepEnded()
       try recordAgreed { (record) throws(Fault) in try record.add(outcome) }
       let iteration = run.position.iteration
       let endsEpoch = run.source.state.epoch > epoch
@@ -86,6 +91,8 @@ final class Trainer {
   /// - Throws: `FILE-003` on all ranks for the third in a row, or the last of the run.
   private func save(isLast: Bool) throws(Fault) {
     record.pause()
+    watch?.pause()
+    defer { watch?.resume() }
     try recordAgreed { (record) throws(Fault) in try record.flush() }
     do throws(Fault) {
       let start = Clock.monotonicSeconds()

@@ -59,7 +59,7 @@ enum FaultCatalog {
     .differentCheckpoints, .noOptimizerState, .idOutsideVocabulary, .worldDoesNotFit, .wrongOptions,
     .unknownOption,
     .badOptionValue, .optionsDisagree, .refusedOption, .unknownCommand, .launchContradiction,
-    .unknownFaultCode, .programMissing, .programNotBuilt,
+    .unknownFaultCode, .programMissing, .programNotBuilt, .hang,
   ]
 
   /// What the exit code of a fault means for a job script.

@@ -17,6 +17,8 @@ public struct RunFlags: Sendable {
   public var showSamples = 1
   /// Time after which a run saves and leaves with exit code 75.
   public var stopAfter: String?
+  /// Seconds without progress that end the job; nil: 20 median steps, at least 60 s; 0: never.
+  public var hangSeconds: Double?
   /// `auto` goes on from the newest run below `--save`.
   public var resume: String?
 
@@ -70,8 +72,14 @@ public struct RunFlags: Sendable {
     ).oneOf(["auto"]),
     later("check_gradients", .bool, .bool(false), "Compare gradients with finite differences."),
     later("inject", .list, .list([]), "Provoke a fault."),
-    later("hang_seconds", .float, .unset, "Stop when a collective waits longer."),
-    later("check_collectives", .bool, .bool(false), "Compare the collectives of all ranks."),
+    Option(
+      \.hangSeconds, "hang_seconds",
+      "End the job when no rank gets on for so long, with who waits for whom; 0 waits for ever."
+    ).unset("20 median steps, at least 60").atLeast(0.0),
+    Option(
+      recorded: "check_collectives", .bool, .bool(false), "Compare the collectives of all ranks."
+    )
+    .noEffect("ranks that share memory compare every call anyway"),
     later("audit_every", .int, .unset, "Compute a step twice every so many."),
     later("replay", .text, .unset, "Repeat the run of a run.json."),
     later("doctor", .list, .list([]), "Check data files and stop."),
