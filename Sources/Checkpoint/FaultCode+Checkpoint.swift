@@ -43,4 +43,6 @@ extension FaultCode {
     "CKPT-144", .corruptCheckpoint, "a file differs from what the manifest says")
   public static let badOptimizerState = FaultCode(
     "CKPT-151", .corruptCheckpoint, "optimizer states of a checkpoint do not fit")
+  public static let badAdapter = FaultCode(
+    "CKPT-161", .badData, "an adapter's folder is damaged, or of a kind that is not implemented")
 }

@@ -1,4 +1,4 @@
-import Model
+@testable import Model
 import Parallel
 import Support
 import Tensor
@@ -31,6 +31,12 @@ struct LayoutRig: Sendable {
   /// Part of the tokens that is trained.
   var trained = 0.67
   var seeds = LossSeeds()
+  /// Adapters on the frozen model, with random values in both halves.
+  var adapters: AdapterPlan?
+  /// B is zero, as training begins.
+  var beginsAtZero = false
+  /// Adds the product of these adapters to the weights, on one rank.
+  var merges: (plan: AdapterPlan, values: @Sendable (String) -> [Float])?
 
   func config() throws -> QwenConfig {
     let moe =
@@ -90,15 +96,24 @@ struct LayoutRig: Sendable {
     do { config = try self.config() } catch { throw Fault(.internalError, "\(error)") }
     var router = config.experts.map { RouterOptions(experts: $0.count, topK: $0.topK) }
     if router != nil { adjust(&router!) }
-    let model = try QwenText(config, layout: layout, dtype: dtype, router: router, on: engine)
+    let model = try QwenText(
+      config, layout: layout, dtype: dtype, router: router, adapters: adapters, on: engine)
     try model.initialize(seed: 1)
-    for p in model.parameters { p.gradient = try Tensor.zeros(p.shape, .float32, on: engine) }
+    try model.initializeAdapters(seed: 2)
+    for p in model.adapterParameters where p.name.contains(".lora_B.") && !beginsAtZero {
+      try p.fill(seed: 3) { random, place in random.normal(place) * 0.1 }
+    }
+    merge(into: model)
+    for p in model.parameters where p.isTrainable {
+      p.gradient = try Tensor.zeros(p.shape, .float32, on: engine)
+    }
     let (input, sequence) = try row(pad: shape.sequenceParallel, engine)
     let statistics = RouterStatistics()
-    let setting = Setting(
+    var setting = Setting(
       engine: engine, groups: ModelGroups(tp: mesh.tp, ep: mesh.ep, etp: mesh.etp),
       sequenceParallel: shape.sequenceParallel, layout: sequence, seeds: seeds,
       recompute: plan.modules, statistics: statistics)
+    if adapters.map({ $0.dropout > 0 }) ?? false { setting.dropoutKey = 17 }
     let tape = Tape()
     let result = try model.loss(input, plan: plan, in: Context(tape: tape, setting: setting))
     try tape.seed(result.loss, with: try Tensor([1], [1], on: engine))
@@ -106,11 +121,85 @@ struct LayoutRig: Sendable {
     try sumReplicatedExperts(model, over: mesh.edp)
     return Part(
       loss: Array(result.perToken.prefix(tokens.reduce(0, +))),
-      gradients: model.parameters.map { ($0.name, $0.slices, $0.gradient?.values ?? []) },
+      gradients: model.parameters.filter(\.isTrainable).map {
+        ($0.name, $0.slices, $0.gradient?.values ?? [])
+      },
       statistics: [
         statistics.auxiliaryLoss, statistics.zLoss, Double(statistics.dropped),
         Double(statistics.layers),
       ])
+  }
+
+  /// Values of a half of an adapter as every layout begins with them.
+  @Sendable func values(of name: String) -> [Float] {
+    guard let plan = adapters ?? merges?.plan,
+      let weight = plan.sites.keys.first(where: {
+        AdapterNames(weight: $0).a == name || AdapterNames(weight: $0).b == name
+      }), let engine = try? Engine(), let config = try? config()
+    else { return [] }
+    var only = plan
+    only.sites = only.sites.filter { $0.key == weight }
+    let model = try? QwenText(
+      config, layout: ModelLayout(), dtype: dtype, router: nil, adapters: only, on: engine)
+    try? model?.initializeAdapters(seed: 2)
+    let half = model?.adapterParameters.first { $0.name == name }
+    if name.contains(".lora_B.") {
+      try? half?.fill(seed: 3) { random, place in random.normal(place) * 0.1 }
+    }
+    guard let half else { return [] }
+    // Memory holds a gated pair in parts; what is wanted is the order of the whole matrix.
+    var whole = [Float](repeating: .nan, count: half.count)
+    put(half.tensor.values, half.slices, into: &whole, name)
+    return whole
+  }
+
+  private func merge(into model: QwenText) {
+    guard let merges else { return }
+    for p in model.parameters {
+      guard let site = merges.plan.sites[p.name] else { continue }
+      let names = AdapterNames(weight: p.name)
+      let (a, b) = (merges.values(names.a), merges.values(names.b))
+      let inputs = p.shape[1]
+      var first = 0
+      for block in site.blocks {
+        for row in block.rows.joined() {
+          for i in 0..<inputs {
+            let sum = (0..<block.rank).reduce(0.0) {
+              $0 + Double(b[row * site.rank + $1]) * Double(a[(first + $1) * inputs + i])
+            }
+            p.tensor.floats[localRow(row, p) * inputs + i] += Float(block.scale * sum)
+          }
+        }
+        first += block.rank
+      }
+    }
+  }
+
+  private func localRow(_ row: Int, _ p: Parameter) -> Int {
+    guard p.slices.dim == 0 else { return row }
+    let run = p.slices.runs.first { ($0.global..<$0.global + $0.count).contains(row) }
+    return run.map { $0.local + row - $0.global } ?? row
+  }
+
+  /// Bytes the tape keeps of one forward pass on one rank.
+  func savedBytes() throws -> Int {
+    let engine = try Engine()
+    let model = try QwenText(
+      try config(), layout: ModelLayout(), dtype: dtype, router: nil, adapters: adapters,
+      on: engine)
+    try model.initialize(seed: 1)
+    try model.initializeAdapters(seed: 2)
+    for p in model.parameters where p.isTrainable {
+      p.gradient = try Tensor.zeros(p.shape, .float32, on: engine)
+    }
+    let (input, sequence) = try row(pad: false, engine)
+    let world = SelfWorld()
+    let setting = Setting(
+      engine: engine, groups: ModelGroups(tp: world, ep: world, etp: world),
+      sequenceParallel: false, layout: sequence)
+    let tape = Tape()
+    _ = try model.loss(input, plan: RecomputePlan(), in: Context(tape: tape, setting: setting))
+    return tape.savedBytes
   }
 
   /// What the optimizer does: replicas of experts have seen other rows.

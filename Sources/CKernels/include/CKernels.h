@@ -207,6 +207,11 @@ void ck_accumulate(ck_engine *e, long n, const float *x, float *y);
 void ck_scale(ck_engine *e, long n, float s, float *y);
 void ck_fill(ck_engine *e, long n, float value, float *y);
 
+/* y = x/(1-probability) where an element stays, else 0; y may be x. Element c of row r is drawn from
+ * (key, row_keys[r], first_column + c) alone; p >= 1 leaves nothing but one element in 2^32. */
+void ck_dropout(ck_engine *e, ck_dtype type, long rows, long n, const void *x, void *y,
+                float probability, uint64_t key, const uint64_t *row_keys, long first_column);
+
 /* ------------------------------------------------------------------ rows */
 
 /* out[i] = first <= ids[i] < first+count ? table[ids[i]-first] : -0.0 (so that a sum over ranks is exact). */

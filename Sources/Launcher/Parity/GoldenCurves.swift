@@ -3,6 +3,7 @@ import Support
 
 /// `train.json`: hyperparameters and the runs of the reference.
 struct GoldenCurves {
+  /// Where the rows lie.
   let folder: String
   let steps: Int
   let lr: Double
@@ -15,6 +16,8 @@ struct GoldenCurves {
   let auxCoefficient: Double
   let runs: [Run]
   let bands: JSONValue
+  /// What another order of additions changes, per step, by the name of the run.
+  let noise: JSONValue
 
   struct Run {
     let name: String
@@ -51,7 +54,8 @@ struct GoldenCurves {
   }
 
   /// nil when the folder has no `train.json`.
-  init?(folder: String) throws(Fault) {
+  /// - Parameter rows: the folder of `train.safetensors`, when it is another.
+  init?(folder: String, rows: String? = nil) throws(Fault) {
     let path = folder + "/train.json"
     guard let data = FileManager.default.contents(atPath: path) else { return nil }
     let root: JSONValue
@@ -61,7 +65,7 @@ struct GoldenCurves {
     guard let h = root["hyperparameters"], let all = root["runs"]?.object else {
       throw Fault(.badJSON, "no hyperparameters or runs", at: .file(path))
     }
-    self.folder = folder
+    self.folder = rows ?? folder
     steps = h["steps"]?.int ?? 20
     lr = h["lr"]?.double ?? 1e-3
     minLR = h["min_lr"]?.double ?? 0
@@ -73,6 +77,7 @@ struct GoldenCurves {
     clip = h["clip"]?.double ?? 1
     auxCoefficient = h["aux_coeff"]?.double ?? 0
     bands = root["bands"] ?? .null
+    noise = root["eager_attention_differences"] ?? .null
     runs = all.members.map { name, value in
       Run(
         name: name, isPerToken: value["norm"]?.string == "token", auxiliary: value["aux"]?.string,

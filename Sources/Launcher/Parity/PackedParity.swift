@@ -192,14 +192,21 @@ struct PackedParity {
 extension ParityRig {
   /// Gradients of one row that every data-parallel rank ran, under published names.
   func gradients() throws(Fault) -> [String: [Float]] {
-    for parameter in model.parameters {
-      guard let gradient = parameter.gradient else { continue }
-      if !parameter.hasGradient { gradient.clear() }
-      let group = parameter.role.isExpert ? groups.edp : groups.dp
-      try group.allReduce(gradient.floats, order: .distantFirst)
-      engine.scale(gradient, by: 1 / Float(groups.dp.size))
+    for parameter in model.parameters where parameter.gradient != nil {
+      _ = try reducedGradient(parameter)
     }
     return try published { (parameter) throws(Fault) in parameter.gradient?.values }
+  }
+
+  /// The mean of the ranks' gradients of a parameter, which stays in its slot.
+  /// - Communication: an all-reduce over the data-parallel ranks; all that hold it take part.
+  func reducedGradient(_ parameter: Parameter) throws(Fault) -> [Float] {
+    guard let gradient = parameter.gradient else { return [] }
+    if !parameter.hasGradient { gradient.clear() }
+    let group = parameter.role.isExpert ? groups.edp : groups.dp
+    try group.allReduce(gradient.floats, order: .distantFirst)
+    engine.scale(gradient, by: 1 / Float(groups.dp.size))
+    return gradient.values
   }
 }
 

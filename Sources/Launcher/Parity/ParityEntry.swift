@@ -36,12 +36,20 @@ public enum ParityEntry {
     let config = try QwenConfig(folder: folder)
     let (mesh, groups) = try RankGroups.make(world, MeshShape(options.parallel), config)
     let engine = try options.run.engine(launch)
-    let program = ParityProgram(
-      folder: folder, golden: golden,
-      dtype: options.model.torchDType == .bfloat16 ? .bfloat16 : .float32,
-      runs: options.parity.run, groups: groups, engine: engine,
-      sequenceParallel: options.parallel.sequenceParallel, output: options.parity.output)
-    let report = try program.run()
+    let dtype: DType = options.model.torchDType == .bfloat16 ? .bfloat16 : .float32
+    let report: ParityReport
+    if let adapter = options.parity.adapters {
+      report = try AdapterParity(
+        folder: folder, adapter: adapter, golden: golden, dtype: dtype, runs: options.parity.run,
+        groups: groups, engine: engine, sequenceParallel: options.parallel.sequenceParallel
+      ).run()
+    } else {
+      report = try ParityProgram(
+        folder: folder, golden: golden, dtype: dtype, runs: options.parity.run, groups: groups,
+        engine: engine, sequenceParallel: options.parallel.sequenceParallel,
+        output: options.parity.output
+      ).run()
+    }
     if world.rank == 0 {
       Terminal.write(
         "\(golden): \(mesh.layout), \(engine.level), \(engine.threads) threads\n"

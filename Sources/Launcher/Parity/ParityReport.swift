@@ -33,6 +33,11 @@ struct ParityReport {
 
   mutating func skip(_ what: String) { skipped.append(what) }
 
+  /// A quantity that could not be made.
+  mutating func fail(_ file: String, _ name: String, _ note: String) {
+    add(file, name, .infinity, .infinity, 0, false, false, note)
+  }
+
   /// Compares arrays; a length or a non-finite number that differs fails.
   mutating func compare(
     _ file: String, _ name: String, _ actual: [Float], _ expected: [Float], _ tolerance: Tolerance,

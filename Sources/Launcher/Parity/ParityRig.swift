@@ -13,18 +13,30 @@ struct ParityRig {
   let groups: RankGroups
   let engine: Engine
   let sequenceParallel: Bool
+  /// The adapter the model was built with.
+  let adapter: PublishedAdapter?
 
-  /// - Parameter router: nil takes the choices of `config.json`.
+  /// - Parameters:
+  ///   - adapter: an adapter to begin from, `plan` what is built of it.
+  ///   - weights: the weights, where they are not those of the folder.
   init(
     folder: String, dtype: DType, groups: RankGroups, engine: Engine, sequenceParallel: Bool,
-    adjust: (inout RouterOptions) -> Void = { _ in }
+    adapter: PublishedAdapter? = nil, plan: AdapterPlan? = nil,
+    weights: (any WeightSource)? = nil, adjust: (inout RouterOptions) -> Void = { _ in }
   ) throws(Fault) {
     config = try QwenConfig(folder: folder)
     map = NameMap(config)
     var router = RouterOptions(config)
     if router != nil { adjust(&router!) }
-    model = try QwenText(config, layout: groups.layout, dtype: dtype, router: router, on: engine)
-    try model.load(from: PublishedWeightSource(try PublishedFolder(folder), map))
+    model = try QwenText(
+      config, layout: groups.layout, dtype: dtype, router: router, adapters: plan, on: engine)
+    if let weights {
+      try model.load(from: weights)
+    } else {
+      try model.load(from: PublishedWeightSource(try PublishedFolder(folder), map))
+    }
+    if let adapter { try model.loadAdapters(from: adapter) }
+    self.adapter = adapter
     self.groups = groups
     self.engine = engine
     self.sequenceParallel = sequenceParallel && groups.tp.size > 1
@@ -46,7 +58,7 @@ struct ParityRig {
 
   /// A gradient buffer per weight, not yet written.
   func attachGradients() throws(Fault) {
-    for parameter in model.parameters {
+    for parameter in model.parameters where parameter.isTrainable {
       parameter.gradient = try Tensor.zeros(parameter.shape, .float32, on: engine)
       parameter.hasGradient = false
     }
@@ -64,33 +76,40 @@ struct ParityRig {
   func published(_ local: (Parameter) throws(Fault) -> [Float]?) throws(Fault) -> [String: [Float]]
   {
     let own = Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0) })
-    var result: [String: [Float]] = [:]
-    for tensor in map.published { result[tensor.name] = [] }
-    for (name, shape) in map.published {
-      result[name] = [Float](repeating: 0, count: shape.reduce(1, *))
-    }
+    var wholes: [String: [Float]] = [:]
     for row in map.all {
       var whole = [Float](repeating: 0, count: row.shape.reduce(1, *))
-      if let parameter = own[row.name], isHolder(parameter), let values = try local(parameter) {
+      if let parameter = own[row.name], groups.holdsFirstCopy(of: parameter),
+        let values = try local(parameter)
+      {
         parameter.slices.place(values, into: &whole)
       }
       try groups.world.sum(&whole)
+      wholes[row.name] = whole
+    }
+    return map.published(wholes)
+  }
+}
+
+extension NameMap {
+  /// Our whole tensors as the published ones they are parts of.
+  func published(_ values: [String: [Float]]) -> [String: [Float]] {
+    var shapes: [String: [Int]] = [:]
+    for (name, shape) in published { shapes[name] = shape }
+    var result: [String: [Float]] = [:]
+    for row in all {
+      guard let whole = values[row.name] else { continue }
       let width = row.shape.dropFirst().reduce(1, *)
       for piece in row.pieces {
         let from = piece.row * width
         let to = piece.publishedRow * width
         let count = piece.count * width
-        result[piece.published]?.replaceSubrange(
+        let size = shapes[piece.published]?.reduce(1, *) ?? 0
+        result[piece.published, default: [Float](repeating: 0, count: size)].replaceSubrange(
           to..<to + count, with: whole[from..<from + count])
       }
     }
     return result
-  }
-
-  /// Exactly one of the ranks that hold the same part gives it.
-  private func isHolder(_ parameter: Parameter) -> Bool {
-    if parameter.role.isExpert { return groups.edp.rank == 0 }
-    return groups.dp.rank == 0 && (!parameter.role.isReplicated || groups.tp.rank == 0)
   }
 }
 

@@ -68,7 +68,6 @@ extension TrainingRun {
   /// Whether this rank is the first of those that hold the same part of a weight: the one that
   /// writes and counts it.
   func holdsFirstCopy(of parameter: Parameter) -> Bool {
-    if parameter.role.isExpert { return groups.edp.rank == 0 }
-    return groups.dp.rank == 0 && (!parameter.role.isReplicated || groups.tp.rank == 0)
+    groups.holdsFirstCopy(of: parameter)
   }
 }

@@ -97,15 +97,19 @@ public struct PublishedWeightSource: WeightSource {
 }
 
 extension QwenText {
-  /// Fills every weight of this rank.
+  /// Fills every weight of this rank but adapters.
   /// - Throws: `MODEL-103` for a missing tensor or a wrong shape; what the source throws.
   public func load(from source: some WeightSource) throws(Fault) {
-    for parameter in parameters { try parameter.load(from: source) }
+    for parameter in parameters where !parameter.role.isAdapter {
+      try parameter.load(from: source)
+    }
   }
 }
 
 extension Parameter {
-  func load(from source: some WeightSource) throws(Fault) {
+  /// Fills this rank's part.
+  /// - Throws: as `QwenText.load`.
+  package func load(from source: some WeightSource) throws(Fault) {
     let (dtype, whole) = try source.describe(name)
     guard fits(whole) else {
       throw Fault(

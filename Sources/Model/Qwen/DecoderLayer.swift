@@ -15,10 +15,10 @@ import Tensor
 /// - Communication: that of the two linear layers.
 public struct SelfAttention: Sendable {
   let inputNorm: Parameter  // [h]
-  let qkv: ColumnParallelLinear  // [g/tp · (n/g + 2) · d, h]
+  let qkv: Adapter<ColumnParallelLinear>  // [g/tp · (n/g + 2) · d, h]
   let queryNorm: Parameter  // [d]
   let keyNorm: Parameter  // [d]
-  let projection: RowParallelLinear  // [h, n/tp · d]
+  let projection: Adapter<RowParallelLinear>  // [h, n/tp · d]
   let heads: FusedHeads
   let epsilon: Float
   let groupsPerPart: Int
@@ -29,7 +29,7 @@ public struct SelfAttention: Sendable {
     let setting = context.setting
     let normed = try context.norm(x, inputNorm, epsilon: epsilon)
     let fused = try qkv(
-      try context.enter(normed), recipe: context.normRecipe(x, inputNorm, epsilon), in: context)
+      normed, recipe: context.normRecipe(x, inputNorm, epsilon), in: context)
     let norms = QKNorms(
       query: queryNorm, key: keyNorm, epsilon: epsilon, groupsPerPart: groupsPerPart,
       exchange: setting.headExchange)
@@ -44,14 +44,14 @@ public struct SelfAttention: Sendable {
 ///
 /// - Parameter x: normed `[t, h]` `same`, or `[t/tp, h]` `split(0)`.
 public struct DenseMLP: Sendable {
-  let input: ColumnParallelLinear  // [2·f/tp, h]
-  let output: RowParallelLinear  // [h, f/tp]
+  let input: Adapter<ColumnParallelLinear>  // [2·f/tp, h]
+  let output: Adapter<RowParallelLinear>  // [h, f/tp]
   let parts: Int
 
   func callAsFunction(_ x: Value, recipe: (any Recipe)?, in context: Context) throws(Fault)
     -> Value
   {
-    let fused = try input(try context.enter(x), recipe: recipe, in: context)
+    let fused = try input(x, recipe: recipe, in: context)
     let activation = try context.tape.swiGLU(fused, parts: parts)
     return try output(activation, in: context)
   }

@@ -6,15 +6,18 @@ extension QwenText {
   /// A model with uninitialised weights.
   /// - Parameters:
   ///   - router: choices of the flags; experts and top-k come from `config`.
+  ///   - adapters: adapters to build beside the weights; the weights are then frozen, but for those
+  ///     that the plan trains whole.
   /// - Throws: `MEM-001`.
   public init(
     _ config: QwenConfig, layout: ModelLayout, dtype: DType, router: RouterOptions?,
-    on engine: Engine
+    adapters: AdapterPlan? = nil, on engine: Engine
   ) throws(Fault) {
     guard config.vision == nil else {
       throw Fault(.unknownModel, "the vision tower is not built yet")
     }
-    var builder = QwenBuilder(config: config, layout: layout, dtype: dtype, engine: engine)
+    var builder = QwenBuilder(
+      config: config, layout: layout, dtype: dtype, engine: engine, adapters: adapters)
     let chunks = builder.chunks
     let vocabulary = config.vocabularySize / layout.tp.size
     let table = try builder.parameter(
@@ -38,8 +41,10 @@ extension QwenText {
     head = VocabParallelCrossEntropy(
       weight: output, firstID: layout.tp.rank * vocabulary, vocabularyChunks: chunks.vocabulary)
     parameters = builder.parameters
+    self.adapters = adapters
     self.config = config
     self.layout = layout
+    if adapters != nil { freezeBase() }
   }
 }
 
@@ -49,23 +54,40 @@ struct QwenBuilder {
   let layout: ModelLayout
   let dtype: DType
   let engine: Engine
+  let adapters: AdapterPlan?
   private(set) var parameters: [Parameter] = []
 
-  init(config: QwenConfig, layout: ModelLayout, dtype: DType, engine: Engine) {
+  init(
+    config: QwenConfig, layout: ModelLayout, dtype: DType, engine: Engine,
+    adapters: AdapterPlan? = nil
+  ) {
     self.config = config
     self.layout = layout
     self.dtype = dtype
     self.engine = engine
+    self.adapters = adapters
   }
 
   var chunks: ModelChunks { ModelChunks(config: config, layout: layout) }
 
   mutating func parameter(
-    _ name: String, _ slices: ParameterSlices, role: Parameter.Role = Parameter.Role()
+    _ name: String, _ slices: ParameterSlices, role: Parameter.Role = Parameter.Role(),
+    dtype: DType? = nil
   ) throws(Fault) -> Parameter {
-    let parameter = try Parameter(name, slices, dtype, role: role, on: engine)
+    let parameter = try Parameter(name, slices, dtype ?? self.dtype, role: role, on: engine)
     parameters.append(parameter)
     return parameter
+  }
+
+  mutating func column(_ weight: Parameter, chunks: Int) throws(Fault)
+    -> Adapter<ColumnParallelLinear>
+  {
+    Adapter(
+      ColumnParallelLinear(weight: weight, outputChunks: chunks), try adapter(of: weight))
+  }
+
+  mutating func row(_ weight: Parameter, chunks: Int) throws(Fault) -> Adapter<RowParallelLinear> {
+    Adapter(RowParallelLinear(weight: weight, inputChunks: chunks), try adapter(of: weight))
   }
 
   /// A norm weight: whole on every rank.
@@ -107,9 +129,9 @@ struct QwenBuilder {
       .even([h, config.headCount * d], dim: 1, rank: tp.rank, of: tp.size))
     return SelfAttention(
       inputNorm: inputNorm,
-      qkv: ColumnParallelLinear(weight: qkv, outputChunks: chunks.groups),
+      qkv: try column(qkv, chunks: chunks.groups),
       queryNorm: queryNorm, keyNorm: keyNorm,
-      projection: RowParallelLinear(weight: projection, inputChunks: chunks.groups),
+      projection: try row(projection, chunks: chunks.groups),
       heads: FusedHeads(groups: groups, ratio: config.headRatio, d: d),
       epsilon: config.normEpsilon, groupsPerPart: chunks.groupsPerPart)
   }
@@ -126,8 +148,7 @@ struct QwenBuilder {
       prefix + "linear_fc2.weight",
       .even([config.hiddenSize, f], dim: 1, rank: tp.rank, of: tp.size))
     return DenseMLP(
-      input: ColumnParallelLinear(weight: input, outputChunks: parts),
-      output: RowParallelLinear(weight: output, inputChunks: parts), parts: parts)
+      input: try column(input, chunks: parts), output: try row(output, chunks: parts), parts: parts)
   }
 
   private mutating func experts(
@@ -157,8 +178,17 @@ struct QwenBuilder {
           prefix + "experts.\(e).linear_fc2.weight",
           .even([h, experts.intermediateSize], dim: 1, rank: etp.rank, of: etp.size), role: role))
     }
+    var grouped = GroupedExperts(input: inputs, output: outputs, parts: parts)
+    for input in inputs {
+      if let pair = try adapter(of: input) { grouped.inputAdapters.append(pair) }
+    }
+    for output in outputs {
+      if let pair = try adapter(of: output) { grouped.outputAdapters.append(pair) }
+    }
     return ExpertLayer(
-      router: Router(weight: weight, options: options, label: "router.\(layer)"),
-      experts: GroupedExperts(input: inputs, output: outputs, parts: parts))
+      router: Router(
+        weight: weight, options: options, label: "router.\(layer)",
+        adapter: try adapter(of: weight)),
+      experts: grouped)
   }
 }

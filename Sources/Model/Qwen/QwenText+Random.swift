@@ -6,7 +6,7 @@ extension QwenText {
   /// `initializer_range`. An element depends on its place in the whole tensor only, so every
   /// layout begins alike.
   public func initialize(seed: Int) throws(Fault) {
-    for parameter in parameters {
+    for parameter in parameters where !parameter.role.isAdapter {
       try parameter.initialize(seed: seed, deviation: config.initializerRange)
     }
   }
@@ -14,8 +14,13 @@ extension QwenText {
 
 extension Parameter {
   fileprivate func initialize(seed: Int, deviation: Double) throws(Fault) {
-    guard !tensor.engine.isPlanning else { return }
     let isNorm = slices.globalShape.count == 1
+    try fill(seed: seed) { random, place in isNorm ? 1 : random.normal(place) * deviation }
+  }
+
+  /// Sets every element to a value of its place in the whole tensor.
+  func fill(seed: Int, _ value: (CounterRandom, Int) -> Double) throws(Fault) {
+    guard !tensor.engine.isPlanning else { return }
     let random = CounterRandom(seed: UInt64(bitPattern: Int64(seed)), purpose: name)
     let width = slices.globalShape.dropFirst().reduce(1, *)
     let localWidth = shape.dropFirst().reduce(1, *)
@@ -29,7 +34,7 @@ extension Parameter {
         let (localStart, start) = slices.dim == 0 ? (0, 0) : (run.local, run.global)
         for c in 0..<columns {
           values[localRow * localWidth + localStart + c] =
-            isNorm ? 1 : Float(random.normal(row * width + start + c) * deviation)
+            Float(value(random, row * width + start + c))
         }
       }
     }

@@ -16,8 +16,9 @@ public struct QwenText: Sendable {
   public let layers: [DecoderLayer]
   public let finalNorm: Parameter  // [h]
   public let head: VocabParallelCrossEntropy
-  /// Every weight once, in the order of the forward pass.
+  /// Every weight once, in the order of the forward pass, adapters after the weight they are for.
   public let parameters: [Parameter]
+  public let adapters: AdapterPlan?
 }
 
 /// How much of the forward pass is done again in the backward pass.

@@ -19,6 +19,10 @@ public struct GroupedExperts: Sendable {
   public let parts: Int
   /// The activation is made again in the backward pass (`moe_act`).
   public var recomputesActivation = false
+  /// Adapters of `input`, one per expert; none without adapters.
+  public var inputAdapters: [LowRankPair] = []
+  /// Adapters of `output`.
+  public var outputAdapters: [LowRankPair] = []
 
   public init(input: [Parameter], output: [Parameter], parts: Int) {
     self.input = input
@@ -26,16 +30,26 @@ public struct GroupedExperts: Sendable {
     self.parts = parts
   }
 
-  var trains: Bool { input.contains(where: \.isTrainable) || output.contains(where: \.isTrainable) }
+  var trainsInput: Bool { input.contains(where: \.isTrainable) }
+  var trainsOutput: Bool { output.contains(where: \.isTrainable) }
+  var trains: Bool {
+    trainsInput || trainsOutput || inputAdapters.contains(where: \.isTrainable)
+      || outputAdapters.contains(where: \.isTrainable)
+  }
 
   public func callAsFunction(
     _ x: Value, gates: Value, routing: Routing, context: Context
   ) throws(Fault) -> Value {
+    let low = AdaptedExperts(
+      input: ExpertAdapters(inputAdapters), output: ExpertAdapters(outputAdapters),
+      etp: context.groups.etp, keys: try context.expertRowKeys(self, routing))
     let isSplit = context.groups.etp.size > 1
     let fused = try products(x.tensor, routing)
+    let narrowInput = try low.addInput(x.tensor, to: fused, routing)
     let activation = try swiGLUForward(fused, scale: gates.tensor, parts: parts)
+    let isWide = isSplit || low.output != nil
     let ordered = try Tensor(
-      [routing.computedRows, x.tensor.rowSize], isSplit ? .float32 : x.dtype, on: fused.engine)
+      [routing.computedRows, x.tensor.rowSize], isWide ? .float32 : x.dtype, on: fused.engine)
     let chunks = parts
     fused.engine.multiply(
       each(routing) { e, rows in
@@ -43,15 +57,20 @@ public struct GroupedExperts: Sendable {
           .forward, activation.rowRange(rows), output[e].tensor, into: ordered.rowRange(rows),
           chunks: chunks)
       })
+    let narrowOutput = try low.addOutput(activation, to: ordered, routing, chunks: chunks)
     let y = try unordered(ordered, routing, rows: x.tensor.rows)
-    let saved: SavedTensor =
+    let keepsActivation = trainsOutput || low.output?.trains ?? false
+    let saved: SavedTensor? =
       recomputesActivation
-      ? .rebuilt(SwiGLURecipe(x: fused, scale: gates.tensor, parts: parts)) : .kept(activation)
+      ? .rebuilt(SwiGLURecipe(x: fused, scale: gates.tensor, parts: parts))
+      : keepsActivation ? .kept(activation) : nil
     return context.tape.record(
       y, x.placement, from: [x, gates], trains: trains,
       ExpertProducts(
-        experts: self, x: x.tensor, gates: gates.tensor, fused: fused, activation: saved,
-        routing: routing, isSplit: isSplit))
+        experts: self, x: trainsInput || low.input?.trains ?? false ? x.tensor : nil,
+        shape: x.shape, dtype: x.dtype, gates: gates.tensor, fused: fused, activation: saved,
+        routing: routing, isSplit: isSplit, adapters: low, narrowInput: narrowInput,
+        narrowOutput: narrowOutput))
   }
 
   /// `[R, 2·f/etp]`, rows gathered while they are packed.
@@ -92,39 +111,57 @@ public struct GroupedExperts: Sendable {
 struct ExpertProducts: Operation {
   static let name: StaticString = "experts"
   let experts: GroupedExperts
-  let x: Tensor  // [buffer rows, h]
+  /// `[buffer rows, h]`; nil when nothing that reads it is trained.
+  let x: Tensor?
+  let shape: [Int]
+  let dtype: DType
   let gates: Tensor  // [R]
   let fused: Tensor  // [R, 2·f/etp]
-  let activation: SavedTensor  // [R, f/etp]
+  /// `[R, f/etp]`; nil when nothing that reads it is trained.
+  let activation: SavedTensor?
   let routing: Routing
   let isSplit: Bool
+  let adapters: AdaptedExperts
+  /// What the As of the adapters gave: `[R, r]`.
+  let narrowInput: Tensor?
+  let narrowOutput: Tensor?
 
-  var savedBytes: Int { x.byteCount + fused.byteCount + activation.savedBytes }
+  var savedBytes: Int {
+    (x?.byteCount ?? 0) + fused.byteCount + (activation?.savedBytes ?? 0)
+      + (narrowInput?.byteCount ?? 0) + (narrowOutput?.byteCount ?? 0)
+  }
 
   func backward(_ dy: Tensor, wanting: Set<Int>) throws(Fault) -> [Tensor?] {
-    let engine = x.engine
-    let dy = try ordered(try dy.converted(to: x.dtype))
-    let dActivation = try Tensor([dy.rows, fused.rowSize / 2], x.dtype, on: engine)
+    let engine = fused.engine
+    let dy = try ordered(try dy.converted(to: dtype))
+    let dActivation = try Tensor([dy.rows, fused.rowSize / 2], dtype, on: engine)
     engine.multiply(
       experts.each(routing) { e, rows in
         Product(
           .inputGradient, dy.rowRange(rows), experts.output[e].tensor,
           into: dActivation.rowRange(rows))
       })
-    try addWeightGradients(experts.output, dy, try activation.tensor(), rows: nil)
+    let activation = try activation?.tensor()
+    if let activation { try addWeightGradients(experts.output, dy, activation, rows: nil) }
+    try adapters.outputGradients(
+      dy, activation, narrowOutput, into: dActivation, routing)
     let swiglu = SwiGLU(x: fused, scale: gates, parts: experts.parts)
     let gradients = try swiglu.backward(dActivation, wanting: [0, 1])
     guard let dFused = gradients[0], let dGates = gradients[1] else { return [nil, nil] }
-    try addWeightGradients(experts.input, dFused, x, rows: routing.expertRows)
+    if let x { try addWeightGradients(experts.input, dFused, x, rows: routing.expertRows) }
+    let du = try adapters.inputGradients(
+      dFused, x, narrowInput, routing, chunks: experts.parts)
     guard wanting.contains(0) else { return [nil, dGates] }
-    let dx = try Tensor([dy.rows, x.rowSize], isSplit ? .float32 : x.dtype, on: engine)
+    let isWide = isSplit || adapters.input != nil
+    let dx = try Tensor([dy.rows, shape[1]], isWide ? .float32 : dtype, on: engine)
     engine.multiply(
       experts.each(routing) { e, rows in
         Product(
           .inputGradient, dFused.rowRange(rows), experts.input[e].tensor,
           into: dx.rowRange(rows), chunks: experts.parts)
       })
-    return [try experts.unordered(dx, routing, rows: x.rows), dGates]
+    if let du { try adapters.addInputGradient(du, to: dx, routing) }
+    return [try experts.unordered(dx, routing, rows: shape[0]), dGates]
   }
 
   private func ordered(_ buffer: Tensor) throws(Fault) -> Tensor {

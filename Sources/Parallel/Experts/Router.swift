@@ -23,11 +23,16 @@ public struct Router: Sendable {
   public let options: RouterOptions
   /// For probes: `router.3` of layer 3.
   public let label: String
+  public let adapter: LowRankPair?
 
-  public init(weight: Parameter, options: RouterOptions, label: String = "router") {
+  public init(
+    weight: Parameter, options: RouterOptions, label: String = "router",
+    adapter: LowRankPair? = nil
+  ) {
     self.weight = weight
     self.options = options
     self.label = label
+    self.adapter = adapter
   }
 
   public func callAsFunction(
@@ -37,6 +42,9 @@ public struct Router: Sendable {
     try x.require(.tp, [.same, .split(0)], in: "Router")
     let logits = try logits(of: x.tensor)
     let own = setting.ownRows
+    let low = try adapter.map { (pair) throws(Fault) in
+      try RouterAdapter(pair, x.tensor, keys: context.rowKeys(pair, own), addingTo: logits)
+    }
     // Rows added for the layout have no say: they are not routed and not counted.
     let real = max(0, min(own.upperBound, setting.layout.realTokens) - own.lowerBound)
     let choice: ExpertChoice
@@ -60,14 +68,13 @@ public struct Router: Sendable {
     if !setting.engine.isPlanning {
       for (i, gate) in choice.gates.enumerated() where routing.kept[i] { gates.floats[i] = gate }
     }
+    let trains = weight.isTrainable || adapter?.isTrainable ?? false
     let value = context.tape.record(
-      gates, x.placement, from: [x], trains: weight.isTrainable,
+      gates, x.placement, from: [x], trains: trains,
       RouterGates(
-        x: SavedTensor(x.tensor, recipe: recipe), dtype: x.dtype, weight: weight, logits: logits,
-        choice: choice, kept: routing.kept,
-        options: options, balance: balance,
-        exchange: setting.sequenceParallel ? setting.groups.tp : nil,
-        rowsPerPart: setting.rowsPerPart))
+        x: trains ? SavedTensor(x.tensor, recipe: recipe) : nil, dtype: x.dtype, weight: weight,
+        adapter: low, logits: logits, choice: choice, kept: routing.kept, options: options,
+        balance: balance, tree: RowTree(setting)))
     return (value, routing)
   }
 
@@ -102,19 +109,21 @@ public struct Router: Sendable {
 
 struct RouterGates: Operation {
   static let name: StaticString = "router"
-  let x: SavedTensor  // [t/tp, h]
+  let x: SavedTensor?  // [t/tp, h]; nil when nothing is trained
   let dtype: DType
   let weight: Parameter  // [e, h]
+  let adapter: RouterAdapter?
   let logits: Tensor  // [t/tp, e] fp32
   let choice: ExpertChoice
   let kept: [Bool]
   let options: RouterOptions
   let balance: RouterBalance
-  /// The tensor-parallel group when it holds the other rows.
-  let exchange: (any Communicator)?
-  let rowsPerPart: Int
+  let tree: RowTree
 
-  var savedBytes: Int { x.savedBytes + logits.byteCount + choice.gates.count * 8 }
+  var savedBytes: Int {
+    (x?.savedBytes ?? 0) + logits.byteCount + choice.gates.count * 8
+      + (adapter?.u.byteCount ?? 0)
+  }
 
   func backward(_ dy: Tensor, wanting: Set<Int>) throws(Fault) -> [Tensor?] {
     let engine = logits.engine
@@ -127,7 +136,11 @@ struct RouterGates: Operation {
         options: options, into: dz.floats)
       try balance.addLogitGradient(logits: logits, into: dz)
     }
-    try addWeightGradient(dz, try x.tensor().converted(to: .float32))
+    let x = try x?.tensor()
+    if weight.isTrainable, let x {
+      try weight.addGradient(try tree.product(dz, try x.converted(to: .float32)))
+    }
+    let du = try adapter?.gradients(dz, x, tree)
     guard wanting.contains(0) else { return [nil] }
     let dx = try Tensor([logits.rows, weight.shape[1]], dtype, on: engine)
     if options.precision == .none, dtype != .float32 {
@@ -137,20 +150,7 @@ struct RouterGates: Operation {
       let w = try weight.tensor.converted(to: .float32)
       engine.multiply(Product(.inputGradient, dz, w, into: dx))
     }
+    if let du { try adapter?.addInputGradient(du, to: dx) }
     return [dx]
-  }
-
-  /// Rows in canonical runs, added as a tree over runs and ranks.
-  private func addWeightGradient(_ dz: Tensor, _ x: Tensor) throws(Fault) {
-    guard weight.isTrainable else { return }
-    let parts = max(1, (x.rows + rowsPerPart - 1) / rowsPerPart)
-    let sums = try Tensor([parts, weight.count], .float32, on: x.engine)
-    for part in 0..<parts where !x.engine.isPlanning {
-      let rows = part * rowsPerPart..<min((part + 1) * rowsPerPart, x.rows)
-      let target = sums.rowRange(part..<part + 1).reshaped(weight.shape)
-      x.engine.multiply(
-        Product(.weightGradient, dz.rowRange(rows), x.rowRange(rows), into: target))
-    }
-    try weight.addTreeSum(of: sums, over: exchange.map { TreeExchange(group: $0) })
   }
 }

@@ -14,7 +14,7 @@ import Tensor
 /// - Communication (tp): forward all-gather of `t·i` elements with sequence parallelism, else none;
 ///   backward reduce-scatter (the all-gather once more for `dw`), else the all-reduce of
 ///   `enterRegion`, of the same size.
-/// - Saved for backward: the local `x` only; it is gathered again for `dw`.
+/// - Saved for backward: the local `x` only; it is gathered again for `dw`. Nothing when frozen.
 /// - Source: Shoeybi et al. 2019, section 3; Korthikanti et al. 2022, section 4.2.
 public struct ColumnParallelLinear: Sendable {
   public let weight: Parameter  // [o/tp, i]
@@ -46,28 +46,27 @@ public struct ColumnParallelLinear: Sendable {
     return context.tape.record(
       y, x.placement.with(.tp, .split(1)), from: [x], trains: weight.isTrainable,
       GatheredLinear(
-        x: SavedTensor(x.tensor, recipe: recipe), shape: whole.shape, dtype: x.dtype,
-        weight: weight, outputChunks: outputChunks, tp: tp))
+        x: weight.isTrainable ? SavedTensor(x.tensor, recipe: recipe) : nil, shape: whole.shape,
+        dtype: x.dtype, weight: weight, outputChunks: outputChunks, tp: tp))
   }
 }
 
 /// The sequence-parallel form: gathers its input, twice.
 struct GatheredLinear: Operation {
   static let name: StaticString = "gatheredLinear"
-  let x: SavedTensor  // [t/tp, i]
+  /// `[t/tp, i]`; nil when the weight is frozen.
+  let x: SavedTensor?
   let shape: [Int]  // [t, i]
   let dtype: DType
   let weight: Parameter
   let outputChunks: Int
   let tp: any Communicator
 
-  var savedBytes: Int { x.savedBytes }
+  var savedBytes: Int { x?.savedBytes ?? 0 }
 
   func backward(_ dy: Tensor, wanting: Set<Int>) throws(Fault) -> [Tensor?] {
     let dy = try dy.converted(to: dtype)
-    if weight.isTrainable {
-      try weight.addProductGradient(dy, try tp.gathered(try x.tensor()))
-    }
+    if let x { try weight.addProductGradient(dy, try tp.gathered(try x.tensor())) }
     guard wanting.contains(0) else { return [nil] }
     let dx = try Tensor(shape, .float32, on: dy.engine)
     dy.engine.multiply(

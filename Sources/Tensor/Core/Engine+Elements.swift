@@ -29,6 +29,19 @@ extension Engine {
     ck_scale(handle, x.count, factor, x.pointer(as: Float.self))
   }
 
+  /// Inverted dropout: elements that stay are divided by what stays on average. What is drawn depends
+  /// on `key`, the key of the row and the column in the whole width; `out` may be `x`.
+  package func dropout(
+    _ x: Tensor, probability: Float, key: UInt64, rowKeys: UnsafeBufferPointer<UInt64>,
+    firstColumn: Int, into out: Tensor
+  ) {
+    precondition(rowKeys.count == x.rows && out.count == x.count && out.dtype == x.dtype)
+    guard let handle, let keys = rowKeys.baseAddress else { return }
+    ck_dropout(
+      handle, x.dtype.kernelType, x.rows, x.rowSize, x.address, out.address, probability, key, keys,
+      firstColumn)
+  }
+
   /// `out[i] = x[rows[i]]`; negative rows give zeros.
   public func gatherRows(_ x: Tensor, _ rows: UnsafePointer<Int32>, into out: Tensor) {
     guard let handle else { return }

@@ -47,9 +47,12 @@ public final class Parameter: @unchecked Sendable {
   public struct Role: Sendable {
     /// Held by expert-parallel ranks: gradients are summed over the expert data-parallel group.
     public var isExpert = false
-    /// Equal on all tensor-parallel ranks: counted once in the norm.
+    /// Equal on all tensor-parallel ranks (of experts: on all expert-tensor-parallel ranks): counted
+    /// once in the norm.
     public var isReplicated = false
-    /// Equal on all expert-tensor-parallel ranks.
+    /// Half of an adapter: no part of the published model.
+    public var isAdapter = false
+
     public init(isExpert: Bool = false, isReplicated: Bool = false) {
       self.isExpert = isExpert
       self.isReplicated = isReplicated

@@ -8,7 +8,8 @@ import Support
 /// the forward sum over `i` (row-parallel) and the gradient's sum over `o` (column-parallel).
 public struct Linear: Operation {
   public static let name: StaticString = "linear"
-  let x: SavedTensor
+  /// nil when the weight is frozen: nothing else needs it.
+  let x: SavedTensor?
   let shape: [Int]
   let xType: DType
   let weight: Parameter
@@ -16,11 +17,11 @@ public struct Linear: Operation {
   /// The input's gradient is a summand: it stays fp32 until the ranks' summands are added.
   let isPartial: Bool
 
-  public var savedBytes: Int { x.savedBytes }
+  public var savedBytes: Int { x?.savedBytes ?? 0 }
 
   public func backward(_ dy: Tensor, wanting: Set<Int>) throws(Fault) -> [Tensor?] {
     let dy = try dy.converted(to: xType)
-    try weight.addProductGradient(dy, try weight.isTrainable ? x.tensor() : nil)
+    try weight.addProductGradient(dy, try x?.tensor())
     guard wanting.contains(0) else { return [nil] }
     let dx = try Tensor(shape, isPartial ? .float32 : xType, on: dy.engine)
     dy.engine.multiply(
@@ -55,7 +56,8 @@ extension Tape {
     return record(
       y, x.placement.with(.tp, .split(1)), from: [x], trains: weight.isTrainable,
       Linear(
-        x: SavedTensor(x.tensor, recipe: recipe), shape: x.shape, xType: x.dtype, weight: weight,
+        x: weight.isTrainable ? SavedTensor(x.tensor, recipe: recipe) : nil, shape: x.shape,
+        xType: x.dtype, weight: weight,
         outputChunks: outputChunks, isPartial: true))
   }
 
@@ -76,7 +78,8 @@ extension Tape {
     return record(
       y, x.placement.with(.tp, .partial), from: [x], trains: weight.isTrainable,
       Linear(
-        x: SavedTensor(x.tensor, recipe: recipe), shape: x.shape, xType: x.dtype, weight: weight,
+        x: weight.isTrainable ? SavedTensor(x.tensor, recipe: recipe) : nil, shape: x.shape,
+        xType: x.dtype, weight: weight,
         outputChunks: 1, isPartial: false))
   }
 }

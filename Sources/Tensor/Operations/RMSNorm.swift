@@ -67,8 +67,20 @@ extension Parameter {
     CanonicalOrder.treeSum(parts.pointer(as: Float.self), parts: parts.rows, count: n)
     let sum = UnsafeMutableBufferPointer(start: parts.pointer(as: Float.self), count: n)
     try exchange?.sum(sum)
+    try addGradient(parts.rowRange(0..<1))
+  }
+
+  /// Adds an fp32 summand of the parameter's size to its gradient slot.
+  package func addGradient(_ summand: Tensor) throws(Fault) {
     guard let slot = try gradientSlot() else { return }
-    let total = parts.rowRange(0..<1).reshaped(slot.tensor.shape)
+    summand.addTo(slot)
+  }
+}
+
+extension Tensor {
+  /// Adds these fp32 values to a gradient slot, or puts them there as its first contribution.
+  package func addTo(_ slot: (tensor: Tensor, adds: Bool)) {
+    let total = reshaped(slot.tensor.shape)
     if slot.adds {
       engine.add(slot.tensor, total, into: slot.tensor)
     } else {

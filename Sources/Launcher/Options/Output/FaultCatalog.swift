@@ -32,7 +32,7 @@ enum FaultCatalog {
   ]
 
   private static let model: [FaultCode] = [
-    .badModelConfig, .unknownModel, .badModelWeights, .visionMismatch,
+    .badModelConfig, .unknownModel, .badModelWeights, .visionMismatch, .badAdapterTarget,
   ]
 
   private static let optim: [FaultCode] = [
@@ -52,7 +52,7 @@ enum FaultCatalog {
     .badPickle, .pickleNotAllowed, .pickleTooLarge, .badArchive, .badArchiveChecksum,
     .badTensorRecord, .badCheckpointIndex, .badTiling, .unsafePath, .unsupportedCheckpoint,
     .badRequest, .notACheckpoint, .badTracker, .incompleteCheckpoint, .manifestMismatch,
-    .badOptimizerState,
+    .badOptimizerState, .badAdapter,
   ]
 
   private static let launcher: [FaultCode] = [

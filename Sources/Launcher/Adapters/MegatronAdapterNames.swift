@@ -1,0 +1,37 @@
+import Model
+import Support
+
+/// Names of an adapter in Megatron's form, one key per layer with the experts stacked.
+struct MegatronAdapterNames {
+  let map: NameMap
+  let plan: AdapterPlan
+
+  /// `decoder.layers.0.mlp.experts.experts.linear_fc1.lora_A.default.weight` of all experts from one
+  /// tensor per expert; weights trained whole under `….modules_to_save.default.weight`.
+  func stacked(_ values: [String: [Float]]) -> [String: [Float]] {
+    var result: [String: [Float]] = [:]
+    for row in map.all {
+      if plan.savedWeights.contains(row.name), let value = values[row.name] {
+        result[Self.saved(row.name)] = value
+      }
+      guard plan.sites[row.name] != nil else { continue }
+      let names = AdapterNames(weight: row.name)
+      for name in [names.a, names.b] {
+        guard let value = values[name] else { continue }
+        guard let layer = LayerName(name), let expert = layer.expert else {
+          result[name] = value
+          continue
+        }
+        let key = "decoder.layers.\(layer.index).mlp.experts.experts." + expert.rest
+        result[key, default: []] += value
+      }
+    }
+    return result
+  }
+
+  /// The key of a weight that is trained whole beside adapters.
+  static func saved(_ weight: String) -> String {
+    guard let dot = weight.lastIndex(of: ".") else { return weight }
+    return weight[..<dot] + ".modules_to_save.default" + weight[dot...]
+  }
+}

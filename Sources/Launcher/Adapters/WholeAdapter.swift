@@ -1,0 +1,57 @@
+import Model
+import Parallel
+import Support
+import Tensor
+
+/// Puts together what the ranks hold of an adapter: its halves and the weights trained whole, or
+/// anything of their shapes (gradients).
+struct WholeAdapter {
+  let model: QwenText
+  let map: NameMap
+  let groups: RankGroups
+
+  /// Names and shapes, in the order of the model, the same on every rank.
+  var tensors: [(name: String, shape: [Int])] {
+    guard let plan = model.adapters else { return [] }
+    var result: [(String, [Int])] = []
+    for row in map.all {
+      if plan.savedWeights.contains(row.name) { result.append((row.name, row.shape)) }
+      guard let site = plan.sites[row.name] else { continue }
+      let names = AdapterNames(weight: row.name)
+      result.append((names.a, [site.width, row.shape[1]]))
+      result.append((names.b, [row.shape[0], site.rank]))
+    }
+    return result
+  }
+
+  /// The whole of every tensor on every rank, fp32. Summed over ranks of which one holds each part.
+  /// - Parameter local: this rank's part.
+  /// - Communication: an all-reduce of the adapter's size.
+  func values(
+    _ local: (Parameter) throws(Fault) -> [Float]
+  ) throws(Fault) -> [String: [Float]] {
+    let own = Dictionary(
+      uniqueKeysWithValues: model.tunedParameters.map { ($0.name, $0) })
+    var result: [String: [Float]] = [:]
+    for (name, shape) in tensors {
+      var whole = [Float](repeating: 0, count: shape.reduce(1, *))
+      if let parameter = own[name], groups.holdsFirstCopy(of: parameter) {
+        parameter.slices.place(try local(parameter), into: &whole)
+      }
+      try groups.world.sum(&whole)
+      result[name] = whole
+    }
+    return result
+  }
+}
+
+extension RankGroups {
+  /// Whether this rank is the first of those that hold the same part of a weight: the one that
+  /// writes and counts it.
+  func holdsFirstCopy(of parameter: Parameter) -> Bool {
+    if parameter.role.isExpert {
+      return edp.rank == 0 && (!parameter.role.isReplicated || etp.rank == 0)
+    }
+    return dp.rank == 0 && (!parameter.role.isReplicated || tp.rank == 0)
+  }
+}
