@@ -31,6 +31,10 @@ let kernelBodies = [
   "level/all.inc",
   "level/table.inc",
 ]
+/// What decodes pictures and clips; headers lie on the default path.
+let mediaLibraries = [
+  "jpeg", "png", "webp", "webpdemux", "gif", "avformat", "avcodec", "swscale", "avutil", "m",
+]
 let swift6: [SwiftSetting] = [.swiftLanguageMode(.v6)]
 
 func room(_ name: String, _ dependencies: [Target.Dependency] = [], path: String? = nil) -> Target {
@@ -80,6 +84,9 @@ let package = Package(
     .target(
       name: "CKernels", exclude: ["README.md"] + kernelBodies, cSettings: cSettings,
       linkerSettings: [.linkedLibrary("pthread"), .linkedLibrary("m")]),
+    .target(
+      name: "CMedia", exclude: ["README.md"], cSettings: cSettings,
+      linkerSettings: mediaLibraries.map { .linkedLibrary($0) }),
 
     // Swift rooms.
     room("Support"),
@@ -87,7 +94,7 @@ let package = Package(
     room("Parallel", ["Support", "Tensor", "CKernels", "CMPI"]),
     room("Model", ["Support", "Tensor", "Parallel", "CKernels"]),
     room("Optim", ["Support", "Tensor", "Parallel", "CKernels"]),
-    room("DataPipeline", ["Support", "Tensor", "CUTF8Proc"], path: "Sources/Data"),
+    room("DataPipeline", ["Support", "Tensor", "CUTF8Proc", "CMedia"], path: "Sources/Data"),
     room("Checkpoint", ["Support", "Tensor", "Parallel", "CZlib"]),
     room(
       "Launcher",

@@ -55,14 +55,20 @@ public struct EncodedRow: Sendable, Equatable {
   /// Weight per token beside `labels`; nil when every weight is 0 or 1.
   public var lossScale: [Float]?
   public var channel: String?
+  /// Pictures and clips in the order in which their tokens stand.
+  public var media: [MediaItem]
+  /// What is doubtful about the row and was kept; for the report.
+  public var warnings: [String] = []
 
   public init(
-    inputIDs: [Int32], labels: [Int32], lossScale: [Float]? = nil, channel: String? = nil
+    inputIDs: [Int32], labels: [Int32], lossScale: [Float]? = nil, channel: String? = nil,
+    media: [MediaItem] = []
   ) {
     self.inputIDs = inputIDs
     self.labels = labels
     self.lossScale = lossScale
     self.channel = channel
+    self.media = media
   }
 }
 
@@ -76,6 +82,8 @@ public struct PackedBatch: Sendable {
   public var channels: [String?]  // one per document
   /// Documents that are real samples; padding counts as none.
   public var sampleCount: Int
+  /// Pictures and clips in the order in which their tokens stand, with their patches.
+  public var media: [MediaItem] = []
 
   public init(
     inputIDs: [Int32], labels: [Int32], lossScale: [Float]?, positions: [Int32],

@@ -79,8 +79,12 @@ struct RowStructure: Sendable {
     var texts: [String] = []
     func compare(_ tag: String, _ given: Int, _ what: String) {
       let tags = row.messages.reduce(0) { $0 + $1.content.count(ofMark: tag) }
-      guard tags > given else { return }
-      texts.append("\(tags) \(tag) but \(given) \(what); surplus marks stay as plain text")
+      if tags > given {
+        texts.append("\(tags) \(tag) but \(given) \(what); surplus marks stay as plain text")
+      } else if acceptsMedia, tags > 0, tags < given, tag == "<image>" || tag == "<video>" {
+        texts.append(
+          "\(tags) \(tag) but \(given) \(what); the missing marks are put at the front")
+      }
     }
     compare("<image>", row.images.count, "pictures")
     compare("<video>", row.videos.count, "clips")

@@ -18,18 +18,21 @@ public struct DataOptions: Sendable, Equatable {
 /// From options to data.
 public enum DatasetPlan {
   /// Reads, standardizes, splits, orders, encodes and packs.
-  /// - Parameter encode: the chat template; called from `rows.threads` threads.
+  /// - Parameters:
+  ///   - encode: the chat template; called from `rows.threads` threads.
+  ///   - media: reads the pictures and clips of encoded rows; nil for models without vision.
   /// - Throws: `DATA-101` to `DATA-109` for files, words and rows that stop the program; `DATA-103`
   ///   if nothing is left to train on; `DATA-114` for options that exclude each other.
   public static func prepare(
-    options: DataOptions, encode: @escaping RowEncoding
+    options: DataOptions, encode: @escaping RowEncoding, media: (any MediaLoading)? = nil
   ) throws(Fault) -> PreparedData {
     let log = ReportLog()
     try check(options)
     let encoder = RowEncoder(
       structure: RowStructure(
         acceptsMedia: options.rows.acceptsMedia, requiresAnswer: options.rows.requiresAnswer),
-      options: options.encoding, strict: options.rows.strict, encode: encode, log: log)
+      options: options.encoding, strict: options.rows.strict, encode: encode,
+      media: media, log: log)
     if options.encoding.streaming { return try stream(options, encoder: encoder) }
     let sets = try readSets(options, log: log)
     guard !sets.train.order.isEmpty else {
@@ -162,7 +165,8 @@ public enum DatasetPlan {
       _ = try lazy.documents(0)
       return .indexed(lazy)
     }
-    let pass = EncodePass(encoder: encoder, threads: options.rows.threads)
+    let pass = EncodePass(
+      encoder: encoder, threads: options.rows.threads, seed: options.order.seed)
     return .indexed(try pass.samples(of: set, name: name))
   }
 

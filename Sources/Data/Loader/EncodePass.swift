@@ -13,23 +13,30 @@ struct RowSet: Sendable {
 struct EncodePass: Sendable {
   let encoder: RowEncoder
   let threads: Int
+  /// `--data_seed`, for the order of replacement.
+  let seed: Int
 
   /// The set as samples: rows that could be encoded, packed if asked for.
   /// - Throws: `DATA-103` if none is left.
   func samples(of set: RowSet, name: String) throws(Fault) -> EagerSamples {
     let outcomes = try outcomes(of: set.rows)
     var kept: [EncodedRow] = []
+    var sources: [StandardRow.Source] = []
     var places = [Int?](repeating: nil, count: outcomes.count)
     for (i, outcome) in outcomes.enumerated() {
       encoder.record(outcome, of: set.rows[i])
       if case .kept(let row, _, _) = outcome {
         places[i] = kept.count
         kept.append(row)
+        sources.append(set.rows[i].source)
       }
     }
     let order = set.order.compactMap { places[$0] }
     guard !order.isEmpty else { throw noRows(set, outcomes, name: name) }
-    return EagerSamples(rows: kept, samples: pack(order, kept))
+    let samples = pack(order, kept)
+    return EagerSamples(
+      rows: kept, sources: sources, samples: samples, encoder: encoder,
+      replacements: ReplacementOrder(count: samples.count, seed: seed))
   }
 
   private func pack(_ order: [Int], _ rows: [EncodedRow]) -> [[Int]] {
@@ -39,7 +46,9 @@ struct EncodePass: Sendable {
   }
 
   private func outcomes(of rows: [StandardRow]) throws(Fault) -> [RowOutcome] {
-    guard let folder = encoder.options.cacheFolder else { return try encodeAll(rows) }
+    // Entries hold tokens only.
+    let hasMedia = rows.contains { !$0.images.isEmpty || !$0.videos.isEmpty }
+    guard let folder = encoder.options.cacheFolder, !hasMedia else { return try encodeAll(rows) }
     let cache = EncodedCache(folder: folder)
     let key = EncodedCache.key(rows: rows, encoder: encoder)
     if let stored = cache.load(key), stored.count == rows.count { return stored }

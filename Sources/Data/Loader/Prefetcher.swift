@@ -16,6 +16,9 @@ final class Prefetcher: Sendable {
   private let free = DispatchSemaphore(value: 0)
   private let arrived = DispatchSemaphore(value: 0)
   private let workers: Int
+  private let depth: Int
+  /// Bytes of patches that one place of the queue stands for; a larger batch takes several.
+  private static let placeBytes = 4 << 20
 
   /// - Parameters:
   ///   - workers: threads, at least 1.
@@ -24,8 +27,9 @@ final class Prefetcher: Sendable {
   init(feed: any BatchFeed, workers: Int, depth: Int, start: Int) {
     self.feed = feed
     self.workers = max(workers, 1)
+    self.depth = max(depth, 1)
     state = Mutex(State(next: start))
-    for _ in 0..<max(depth, 1) { free.signal() }
+    for _ in 0..<self.depth { free.signal() }
     for _ in 0..<self.workers {
       let thread = Thread { [self] in work() }
       thread.name = "data loader"
@@ -54,7 +58,16 @@ final class Prefetcher: Sendable {
         state.stopped = true
       }
       arrived.signal()
+      // The batch is there already, so that waiting here keeps nobody from it.
+      for _ in 1..<places(result) { free.wait() }
     }
+  }
+
+  /// Places that a batch takes in the queue, at least one and at most all.
+  private func places(_ result: Result<PackedBatch?, Fault>) -> Int {
+    guard case .success(let batch?) = result else { return 1 }
+    let bytes = batch.media.reduce(0) { $0 + ($1.patches?.bytes.count ?? 0) }
+    return min(max(bytes / Self.placeBytes, 1), depth)
   }
 
   /// Batch `index`; batches are asked for in order.
@@ -67,7 +80,7 @@ final class Prefetcher: Sendable {
         return (result, state.stopped && index >= state.next)
       }
       if let result {
-        free.signal()
+        for _ in 0..<places(result) { free.signal() }
         return try result.get()
       }
       // No thread will make it: the data ended before.
@@ -79,6 +92,6 @@ final class Prefetcher: Sendable {
   /// Lets the threads end; batches in work are thrown away.
   func stop() {
     state.withLock { $0.stopped = true }
-    for _ in 0..<workers { free.signal() }
+    for _ in 0..<workers * depth { free.signal() }
   }
 }

@@ -54,16 +54,43 @@ struct RowEncoder: Sendable {
   let options: EncodingOptions
   let strict: Bool
   let encode: RowEncoding
+  /// Reads pictures and clips; nil for models without vision.
+  var media: (any MediaLoading)?
   let log: ReportLog
 
+  /// Encodes a row and decodes its media once, so that damage is found before training; their
+  /// patches are not kept.
   /// - Throws: faults that are not of the row; with `strict` also those.
   func outcome(_ row: StandardRow) throws(Fault) -> RowOutcome {
+    try outcome(row) { (encoded) throws(Fault) in
+      if let media, !encoded.media.isEmpty { encoded.warnings += try media.check(encoded) }
+    }
+  }
+
+  /// Encodes a row with the patches of its media.
+  /// - Throws: as `outcome`.
+  func loadedOutcome(_ row: StandardRow) throws(Fault) -> RowOutcome {
+    try outcome(row) { (encoded) throws(Fault) in encoded = try loaded(encoded) }
+  }
+
+  /// The row with the patches of its media.
+  /// - Throws: `DATA-401` to `DATA-405` for media that became unreadable.
+  func loaded(_ row: EncodedRow) throws(Fault) -> EncodedRow {
+    guard let media, !row.media.isEmpty else { return row }
+    return try media.load(row)
+  }
+
+  private func outcome(
+    _ row: StandardRow, _ readMedia: (inout EncodedRow) throws(Fault) -> Void
+  ) throws(Fault) -> RowOutcome {
     do throws(Fault) {
       let warnings = try structure.check(row)
       // Rows that bring their tokens too: only the template knows where the vocabulary ends.
-      let encoded = try encode(row)
-      let wasCut = encoded.inputIDs.count > (options.limit ?? .max)
-      return .kept(try fit(encoded, row.source), wasCut: wasCut, warnings: warnings)
+      let whole = try encode(row)
+      let wasCut = whole.inputIDs.count > (options.limit ?? .max)
+      var encoded = try fit(whole, row.source)
+      try readMedia(&encoded)
+      return .kept(encoded, wasCut: wasCut, warnings: warnings + encoded.warnings)
     } catch {
       guard error.isOfRow else { throw error }
       if strict { throw error.located(row.source).asStrict }
@@ -121,7 +148,8 @@ extension EncodedRow {
     func pick<T>(_ list: [T]) -> [T] { zip(list, chosen).filter { $0.1 }.map { $0.0 } }
     var row = EncodedRow(
       inputIDs: pick(inputIDs), labels: pick(labels), lossScale: lossScale.map(pick),
-      channel: channel)
+      channel: channel, media: media)
+    row.warnings = warnings
     // Nothing stands before the first token to predict it from.
     if !row.labels.isEmpty { row.labels[0] = -100 }
     if row.lossScale?.isEmpty == false { row.lossScale?[0] = 0 }

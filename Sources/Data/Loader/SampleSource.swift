@@ -9,17 +9,35 @@ public protocol SampleSource: Sendable {
   func documents(_ index: Int) throws(Fault) -> [EncodedRow]
 }
 
-/// Samples that were encoded before training.
+/// Samples that were encoded before training; the patches of their media are made when they are
+/// fetched.
 public struct EagerSamples: SampleSource {
-  /// Encoded rows, each once.
+  /// Encoded rows, each once, and where they were read.
   let rows: [EncodedRow]
+  let sources: [StandardRow.Source]
   /// Row of each sample, several when packing; rows may repeat.
   let samples: [[Int]]
+  let encoder: RowEncoder
+  let replacements: ReplacementOrder
 
   public var count: Int { samples.count }
 
+  /// The rows of the sample. One whose medium became unreadable is left out; if nothing is left,
+  /// another sample takes the place.
   public func documents(_ index: Int) throws(Fault) -> [EncodedRow] {
-    samples[index].map { rows[$0] }
+    var last: (source: StandardRow.Source, reason: String)?
+    for place in replacements.candidates(index) {
+      var documents: [EncodedRow] = []
+      for row in samples[place] {
+        do throws(Fault) { documents.append(try encoder.loaded(rows[row])) } catch {
+          guard error.isOfRow else { throw error }
+          encoder.log.update { $0.replaced(sources[row], reason: error.reason) }
+          last = (sources[row], error.reason)
+        }
+      }
+      if !documents.isEmpty { return documents }
+    }
+    throw .noReplacement(count: count, last: last)
   }
 
   /// Tokens of each sample.
@@ -30,52 +48,44 @@ public struct EagerSamples: SampleSource {
 
 /// Rows that are encoded when they are fetched; one that fails is replaced by another.
 public struct LazySamples: SampleSource {
-  /// Most rows that are tried for one sample.
-  public static let tries = 10
-
   let rows: [StandardRow]
   let order: [Int]
   let encoder: RowEncoder
-  /// Order of replacement, from `--data_seed`.
-  private let replacements: [Int]
+  private let replacements: ReplacementOrder
 
   init(rows: [StandardRow], order: [Int], encoder: RowEncoder, seed: Int) {
     self.rows = rows
     self.order = order
     self.encoder = encoder
-    var state = RandomState(seed: seed)
-    replacements = state.permutation(order.count)
+    replacements = ReplacementOrder(count: order.count, seed: seed)
   }
 
   public var count: Int { order.count }
 
-  /// The sample, or one of nine others: the choice is a pure function of the index, so that every
-  /// rank and every thread makes the same.
+  /// The sample, or one of nine others.
   public func documents(_ index: Int) throws(Fault) -> [EncodedRow] {
     var last: (source: StandardRow.Source, reason: String)?
-    for place in candidates(index) {
+    for place in replacements.candidates(index) {
       let row = rows[order[place]]
-      switch try encoder.outcome(row) {
+      switch try encoder.loadedOutcome(row) {
       case .kept(let encoded, _, _): return [encoded]
       case .tooLong(let reason), .bad(let reason):
         encoder.log.update { $0.replaced(row.source, reason: reason) }
         last = (row.source, reason)
       }
     }
-    throw Fault(
-      .fetchFailed, "no row could be encoded in \(min(Self.tries, count)) tries",
+    throw .noReplacement(count: count, last: last)
+  }
+}
+
+extension Fault {
+  fileprivate static func noReplacement(
+    count: Int, last: (source: StandardRow.Source, reason: String)?
+  ) -> Fault {
+    Fault(
+      .fetchFailed,
+      "no row could be encoded in \(min(ReplacementOrder.tries, count)) tries",
       at: last.map { .file($0.source.file, line: $0.source.line) }, found: last?.reason,
       fix: "raise --max_length, or set --truncation_strategy to left or right")
-  }
-
-  private func candidates(_ index: Int) -> [Int] {
-    var places = [index]
-    var step = 0
-    while places.count < min(Self.tries, count), step < count {
-      let other = replacements[(index + step) % count]
-      step += 1
-      if other != index { places.append(other) }
-    }
-    return places
   }
 }

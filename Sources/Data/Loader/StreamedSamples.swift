@@ -53,8 +53,25 @@ final class SampleStream {
 
   /// The documents of the next sample, nil at the end of the data.
   func next() throws(Fault) -> [EncodedRow]? {
-    while waiting.isEmpty && !ended { try fill() }
-    return waiting.isEmpty ? nil : waiting.removeFirst()
+    while true {
+      while waiting.isEmpty && !ended { try fill() }
+      guard !waiting.isEmpty else { return nil }
+      let documents = try loaded(waiting.removeFirst())
+      if !documents.isEmpty { return documents }
+    }
+  }
+
+  /// The documents with the patches of their media, without those that became unreadable since
+  /// they were encoded.
+  private func loaded(_ documents: [EncodedRow]) throws(Fault) -> [EncodedRow] {
+    var result: [EncodedRow] = []
+    for document in documents {
+      do throws(Fault) { result.append(try encoder.loaded(document)) } catch {
+        guard error.isOfRow else { throw error }
+        encoder.log.update { $0.note("left out while training: \(error.reason)") }
+      }
+    }
+    return result
   }
 
   /// Encodes a round of rows; its size is fixed, so that packs do not depend on threads.

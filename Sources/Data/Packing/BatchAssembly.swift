@@ -26,6 +26,7 @@ public struct BatchAssembly: Sendable, Equatable {
     var batch = PackedBatch(
       inputIDs: [], labels: [], lossScale: weighted ? [] : nil, positions: [], cuSeqlens: [0],
       channels: documents.map(\.channel), sampleCount: documents.count)
+    batch.media = documents.flatMap(\.media)
     let longest = rounded(documents.map(\.inputIDs.count).max() ?? 0)
     for document in documents {
       append(document, to: &batch)

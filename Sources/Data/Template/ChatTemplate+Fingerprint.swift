@@ -9,7 +9,7 @@ extension ChatTemplate {
     return [
       "template 1", options.template.rawValue, "\(options.usesChatTemplate)",
       options.system.debugDescription, options.lossScale.rawValue, limits, sizes,
-      "\(type(of: options.media))", tokenizer.digest,
+      options.media.fingerprint, tokenizer.digest,
     ].joined(separator: "|")
   }
 }

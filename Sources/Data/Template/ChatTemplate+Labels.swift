@@ -63,6 +63,11 @@ extension ChatTemplate {
         }
       }
     }
+    guard !ids.contains(where: placeholderIDs.contains) else {
+      throw bad(
+        "input_ids holds places of pictures, which cannot be given as ids",
+        fix: "give messages and images, so that the row is encoded here")
+    }
     var weights: [Float]?
     if let list = row.others["loss_scale"]?.array {
       weights = list.compactMap { $0.double.map { Float($0) } }

@@ -61,10 +61,10 @@ public struct ChatTemplate: Sendable {
     if row.inputIDs != nil || row.labels != nil {
       encoded = try ready(row)
     } else {
-      let source = try options.media.addTags(to: row)
-      let segments = try render(source, isPrompt: false, notes: &notes)
+      let media = try options.media.prepare(row)
+      let segments = try render(media, isPrompt: false, notes: &notes)
       encoded = encodeSegments(segments, with: &encoder)
-      encoded = try options.media.expand(encoded, from: source)
+      encoded = try options.media.expand(encoded, with: media)
     }
     encoded.channel = row.channel
     guard encoded.labels.contains(where: { $0 != Self.ignored }) else {
@@ -79,27 +79,36 @@ public struct ChatTemplate: Sendable {
   /// Ids of the prompt that a reply is generated from. A last assistant message is left out.
   /// - Throws: DATA-110, DATA-201, DATA-202.
   public func encodePrompt(_ row: StandardRow) throws(Fault) -> [Int32] {
+    try encodePromptRow(row).inputIDs
+  }
+
+  /// The prompt with its media, whose patches are not loaded.
+  /// - Throws: DATA-110, DATA-201, DATA-202, DATA-401 to DATA-405.
+  public func encodePromptRow(_ row: StandardRow) throws(Fault) -> EncodedRow {
     var encoder = TokenEncoder(tokenizer)
     var notes: Set<TemplateNote> = []
-    if let ids = row.inputIDs { return ids }
-    let source = try options.media.addTags(to: row)
-    let segments = try render(source, isPrompt: true, notes: &notes)
+    if let ids = row.inputIDs {
+      return EncodedRow(inputIDs: ids, labels: ids.map { _ in Self.ignored })
+    }
+    let media = try options.media.prepare(row)
+    let segments = try render(media, isPrompt: true, notes: &notes)
     var encoded = encodeSegments(segments, with: &encoder)
-    encoded = try options.media.expand(encoded, from: source)
-    return try fit(encoded, of: row.source, notes: &notes).inputIDs
+    encoded = try options.media.expand(encoded, with: media)
+    return try fit(encoded, of: row.source, notes: &notes)
   }
 
   /// The text of a row as the model sees it, before it is cut.
   /// - Throws: DATA-201, DATA-202.
   public func renderedText(_ row: StandardRow, isPrompt: Bool = false) throws(Fault) -> String {
     var notes: Set<TemplateNote> = []
-    let source = try options.media.addTags(to: row)
-    return try render(source, isPrompt: isPrompt, notes: &notes).map(\.text).joined()
+    let media = try options.media.prepare(row)
+    return try render(media, isPrompt: isPrompt, notes: &notes).map(\.text).joined()
   }
 
   private func render(
-    _ row: StandardRow, isPrompt: Bool, notes: inout Set<TemplateNote>
+    _ media: PreparedMedia, isPrompt: Bool, notes: inout Set<TemplateNote>
   ) throws(Fault) -> [Segment] {
+    let row = media.row
     let builder = ConversationBuilder(options: options, isPrompt: isPrompt, source: row.source)
     let conversation = try builder.build(row)
     if !options.usesChatTemplate && conversation.rounds.count > 1 {
@@ -108,7 +117,7 @@ public struct ChatTemplate: Sendable {
     let renderer = ConversationRenderer(
       options: options, endText: endText, isPrompt: isPrompt, source: row.source)
     let segments = try renderer.segments(conversation)
-    return Segment.joined(try options.media.expand(segments, of: row))
+    return Segment.joined(try options.media.expand(segments, with: media))
   }
 }
 
