@@ -34,6 +34,8 @@ struct cmedia_clip {
   char *url;
   AVCodecContext *decoder;
   struct SwsContext *scaler;
+  struct SwsContext *coloured;  // the scaler that matrix and range were given to
+  int matrix, range;
   AVPacket *packet;
   AVFrame *frame;
   int stream;
@@ -195,6 +197,8 @@ static cmedia_status open_stream(
     cmedia_clip *clip, cmedia_clip_limits limits, cmedia_clip_info *info, cmedia_note *note) {
   int code = open_input(clip);
   if (code == AVERROR_INVALIDDATA) return fault(note, CMEDIA_DAMAGED, code);
+  // No container of the list takes the bytes for its own.
+  if (code == AVERROR(EINVAL)) return cmedia_fail(note, CMEDIA_UNKNOWN, "");
   if (code < 0) return fault(note, CMEDIA_UNREADABLE, code);
   for (unsigned i = 0; i < clip->format->nb_streams; i++) {
     const AVCodecParameters *p = clip->format->streams[i]->codecpar;
@@ -332,12 +336,34 @@ static void copy_turned(const cmedia_clip *clip, uint8_t *rgb) {
   }
 }
 
+// Which colours the frame means by its numbers, where it says so.
+static void set_colours(cmedia_clip *clip) {
+  const AVFrame *frame = clip->frame;
+  struct SwsContext *scaler = clip->scaler;
+  if (clip->coloured == scaler && clip->matrix == (int)frame->colorspace &&
+      clip->range == (int)frame->color_range)
+    return;
+  clip->coloured = scaler;
+  clip->matrix = (int)frame->colorspace;
+  clip->range = (int)frame->color_range;
+  int *from = NULL, *to = NULL, from_full = 0, to_full = 0, brightness = 0, contrast = 0, hue = 0;
+  if (sws_getColorspaceDetails(
+          scaler, &from, &from_full, &to, &to_full, &brightness, &contrast, &hue) < 0)
+    return;
+  const int *matrix = from;
+  if (frame->colorspace != AVCOL_SPC_UNSPECIFIED) matrix = sws_getCoefficients(frame->colorspace);
+  if (frame->color_range != AVCOL_RANGE_UNSPECIFIED)
+    from_full = frame->color_range == AVCOL_RANGE_JPEG;
+  sws_setColorspaceDetails(scaler, matrix, from_full, to, to_full, brightness, contrast, hue);
+}
+
 static cmedia_status write_rgb(cmedia_clip *clip, uint8_t *rgb, cmedia_note *note) {
   const AVFrame *f = clip->frame;
   clip->scaler = sws_getCachedContext(
       clip->scaler, f->width, f->height, f->format, clip->width, clip->height, AV_PIX_FMT_RGB24,
       SWS_BICUBIC, NULL, NULL, NULL);
   if (!clip->scaler) return cmedia_fail(note, CMEDIA_UNSUPPORTED, "its colours are not read here");
+  set_colours(clip);
   if (!clip->rows[0] && av_image_alloc(
                             clip->rows, clip->strides, clip->width + 32, clip->height,
                             AV_PIX_FMT_RGB24, 64) < 0)

@@ -49,7 +49,8 @@ private func compareSampling(_ report: inout GoldenReport, _ row: JSONValue) thr
   report.compare("\(label) indices", found, wanted)
   let times = sampling.times(temporal: settings.temporalPatch)
   let texts = row["timestamps"]?.array?.compactMap(\.string) ?? []
-  report.compare("\(label) times", isWhole ? times : Array(times.prefix(texts.count)), texts)
+  let ends = Array(times.prefix(16) + times.suffix(16))
+  report.compare("\(label) times", isWhole ? times : ends, texts)
 }
 
 /// One clip of the golden file.

@@ -48,7 +48,9 @@ extension MediumName {
     let what = kind.rawValue
     switch status {
     case CMEDIA_UNKNOWN:
-      return bad("not a picture", fix: "give a JPEG, PNG, WebP or GIF file")
+      return kind == .picture
+        ? bad("not a picture", fix: "give a JPEG, PNG, WebP or GIF file")
+        : bad("not a clip", fix: "give an mp4, mkv, webm, avi or other file that holds its media")
     case CMEDIA_TRUNCATED:
       return bad("the \(what) is cut short\(words)", fix: "copy the file again")
     case CMEDIA_DAMAGED:

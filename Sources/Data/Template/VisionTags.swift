@@ -73,7 +73,9 @@ public struct VisionTags: MediaExpansion {
       guard PythonText.contains(row.messages[i].content, "<img>") else { continue }
       let parts = row.messages[i].content.pieces(between: "<img>", and: "</img>")
       row.messages[i].content = parts.map { $0.isInside ? "<image>" : $0.text }.joined()
-      row.images += parts.filter(\.isInside).map { .object(JSONObject([("path", .string($0.text))])) }
+      row.images += parts.filter(\.isInside).map {
+        .object(JSONObject([("path", .string($0.text))]))
+      }
     }
   }
 

@@ -1,5 +1,4 @@
 import Checkpoint
-import DataPipeline
 import Foundation
 import Model
 import Parallel
@@ -56,43 +55,5 @@ public enum ParityEntry {
           + report.lines.joined(separator: "\n") + "\n", to: .output)
     }
     return report.failures
-  }
-}
-
-/// `megatron-parity --data_golden`: the text cases of the data pipeline.
-struct DataParity {
-  let options: ParityOptions
-  let isSpeaker: Bool
-
-  func run() throws(Fault) -> Int {
-    guard let golden = options.parity.dataGolden, let root = options.parity.dataRoot,
-      let folder = options.parity.tokenizer
-    else { return 0 }
-    let tokenizer = try Tokenizer(folder: folder)
-    var reports: [GoldenReport] = []
-    for name in textGoldenFiles
-    where FileManager.default.fileExists(atPath: golden + "/" + name) {
-      reports.append(
-        try runTextGolden(golden: golden + "/" + name, dataRoot: root, tokenizer: tokenizer))
-    }
-    if FileManager.default.fileExists(atPath: golden + "/dataset.json") {
-      reports.append(try runDatasetGolden(golden: golden + "/dataset.json", dataRoot: root))
-    }
-    if FileManager.default.fileExists(atPath: golden + "/packing.json") {
-      reports.append(try runPackingGolden(golden: golden + "/packing.json"))
-    }
-    for name in textGoldenFiles + ["dataset.json", "packing.json"]
-    where !FileManager.default.fileExists(atPath: golden + "/" + name) {
-      say("skipped: \(name) is not in \(golden)")
-    }
-    for report in reports {
-      say(report.summary)
-      for failure in report.failures.prefix(20) { say("  \(failure)") }
-    }
-    return reports.reduce(0) { $0 + $1.failures.count }
-  }
-
-  private func say(_ line: String) {
-    if isSpeaker { Terminal.write(line + "\n", to: .output) }
   }
 }

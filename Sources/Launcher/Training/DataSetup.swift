@@ -11,6 +11,8 @@ struct DataSetup {
   let tokenizer: Tokenizer
   let template: ChatTemplate
   let choice: TemplateChoice
+  /// nil for a model without vision.
+  let media: MediaSetup?
 
   /// - Throws: `FILE-…` for a missing or damaged tokenizer, `DATA-2xx` for template options.
   init(_ options: TrainingOptions, _ folder: ModelFolder, dataParallel: (rank: Int, size: Int))
@@ -23,9 +25,7 @@ struct DataSetup {
     choice = try TemplateChoice(
       TemplateChoice.Facts(
         model: options.model.model ?? folder.path,
-        architectures: [
-          folder.config.family == .qwen3 ? "Qwen3ForCausalLM" : "Qwen3MoeForCausalLM"
-        ],
+        architectures: [folder.config.family.architecture],
         chatTemplate: tokenizer.chatTemplate, modelType: options.model.modelType,
         template: options.template.template))
     var template = TemplateOptions(template: choice.template)
@@ -36,6 +36,12 @@ struct DataSetup {
     }
     template.lossScale = try LossScale(named: options.template.lossScale)
     template.vocabularySize = folder.config.vocabularySize
+    media = try MediaSetup(
+      folder, variables: options.report.launch.variables, kwargs: options.model.modelKwargs,
+      template: options.template)
+    if let media, choice.template == .qwen3VL {
+      template.media = try VisionTags(media.processor, tokenizer: tokenizer)
+    }
     self.template = try ChatTemplate(options: template, tokenizer: tokenizer)
   }
 
@@ -43,9 +49,10 @@ struct DataSetup {
   /// - Throws: `DATA-…`, `FILE-…`.
   func prepare(outputFolder: String?) throws(Fault) -> PreparedData {
     let template = template
-    return try DatasetPlan.prepare(options: dataOptions(outputFolder)) { (row) throws(Fault) in
-      try template.encode(row)
-    }
+    return try DatasetPlan.prepare(
+      options: dataOptions(outputFolder),
+      encode: { (row) throws(Fault) in try template.encode(row) },
+      media: media?.processor)
   }
 
   private func dataOptions(_ outputFolder: String?) -> DataOptions {
@@ -62,6 +69,7 @@ struct DataSetup {
     data.rows.removeUnused = flags.removeUnusedColumns
     data.rows.randomResponse = launch.randomResponse
     data.rows.threads = flags.datasetNumProc
+    data.rows.acceptsMedia = media != nil && choice.template == .qwen3VL
     data.order.seed = flags.dataSeed
     data.order.shuffle = flags.datasetShuffle
     data.order.splitRatio = flags.splitDatasetRatio
@@ -81,7 +89,9 @@ struct DataSetup {
     encoding.truncation = .init(rawValue: flags.truncationStrategy.rawValue) ?? .delete
     encoding.packing = flags.packing
     encoding.packingLength = flags.packingLength
-    encoding.lazy = flags.lazyTokenize ?? false
+    // As in the reference: rows with media are encoded when they are fetched, where that can be.
+    encoding.lazy =
+      flags.lazyTokenize ?? (media != nil && !flags.streaming && !flags.packing)
     encoding.streaming = flags.streaming
     encoding.shuffleBufferSize = flags.shuffleBufferSize
     encoding.protectedTokens = template.placeholderIDs
@@ -124,4 +134,16 @@ struct DataSetup {
   }
 
   var padID: Int32 { tokenizer.padID ?? 0 }
+}
+
+extension QwenConfig.Family {
+  /// The class name in `config.json`.
+  var architecture: String {
+    switch self {
+    case .qwen3: return "Qwen3ForCausalLM"
+    case .qwen3MoE: return "Qwen3MoeForCausalLM"
+    case .qwen3VL: return "Qwen3VLForConditionalGeneration"
+    case .qwen3VLMoE: return "Qwen3VLMoeForConditionalGeneration"
+    }
+  }
 }

@@ -20,10 +20,11 @@ struct ModelRow {
   ///   - batch: labels beside their tokens, not shifted.
   ///   - multiple: rows are padded to a multiple of it; every padding token is a document of its
   ///     own, with label −100 and position 0.
+  ///   - media: how the model takes pictures; nil for a model of text.
   ///   - paddedSequences: samples of a padded batch, or nil for packed rows.
   /// - Throws: `DATA-301` for an id or a label outside the vocabulary.
   init(
-    _ batch: PackedBatch, multiple: Int, padID: Int32, vocabulary: Int,
+    _ batch: PackedBatch, multiple: Int, padID: Int32, vocabulary: Int, media: MediaSetup? = nil,
     paddedSequences: [Range<Int>]? = nil, scalesByProbability: Bool = false, on engine: Engine
   ) throws(Fault) {
     let t = batch.inputIDs.count
@@ -33,14 +34,15 @@ struct ModelRow {
     try ModelRow.check(shifted.filter { $0 != -100 }, vocabulary, "label")
     let weights = batch.lossScale.map { Array($0.dropFirst()) + $0.prefix(1) }
     let ids = batch.inputIDs + [Int32](repeating: padID, count: padding)
+    let starts = batch.cuSeqlens + (0..<padding).map { Int32(t + $0 + 1) }
+    let seen = try media?.input(batch, ids: ids, starts: starts, on: engine)
     input = TextInput(
       ids: try Tensor(ids, on: engine),
       positions: batch.positions + [Int32](repeating: 0, count: padding),
       labels: .init(
         shifted: shifted + [Int32](repeating: -100, count: padding),
         weights: weights.map { $0 + [Float](repeating: 0, count: padding) },
-        scalesByProbability: scalesByProbability))
-    let starts = batch.cuSeqlens + (0..<padding).map { Int32(t + $0 + 1) }
+        scalesByProbability: scalesByProbability), axes: seen?.axes, vision: seen?.vision)
     layout = try SequenceLayout(
       starts: starts, realTokens: t, paddedSequences: paddedSequences, on: engine)
     realTokens = t

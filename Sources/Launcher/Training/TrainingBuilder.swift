@@ -49,6 +49,7 @@ struct TrainingBuilder {
     let data = try world.agreeing { () throws(Fault) in
       try DataSetup(options, folder, dataParallel: (groups.dp.rank, groups.dp.size))
     }
+    for line in data.media?.lines ?? [] { logger.info(line) }
     logger.info("template: \(data.choice.template.rawValue) (\(data.choice.reason))")
     let prepared = try world.agreeing { () throws(Fault) in
       if world.rank == 0 { try writeArguments(directory) }

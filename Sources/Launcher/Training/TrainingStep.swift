@@ -19,7 +19,8 @@ extension TrainingRun {
       batch,
       multiple: ModelRow.multiple(
         tp: groups.tp.size, sequenceParallel: options.parallel.sequenceParallel),
-      padID: data.padID, vocabulary: folder.config.vocabularySize, paddedSequences: sequences,
+      padID: data.padID, vocabulary: folder.config.vocabularySize, media: data.media,
+      paddedSequences: sequences,
       scalesByProbability: options.template.enableDFTLoss, on: engine)
   }
 

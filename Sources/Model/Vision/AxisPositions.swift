@@ -29,13 +29,24 @@ public struct AxisPositions: Sendable, Equatable {
   public init(
     ids: [Int32], grids: [PatchGrid], documentStarts starts: [Int32], config: VisionConfig
   ) throws(Fault) {
+    try self.init(
+      ids: ids, grids: grids, documentStarts: starts,
+      placeholders: [config.imageToken, config.videoToken], mergeSize: config.mergeSize)
+  }
+
+  /// The same for known placeholders, without a model.
+  /// - Throws: `MODEL-104` when placeholders and grids do not fit.
+  public init(
+    ids: [Int32], grids: [PatchGrid], documentStarts starts: [Int32], placeholders: Set<Int32>,
+    mergeSize: Int
+  ) throws(Fault) {
     self.init(text: [Int32](repeating: 0, count: ids.count))
-    var slices = SliceQueue(grids, merge: config.mergeSize)
+    var slices = SliceQueue(grids, merge: mergeSize)
     for (start, end) in zip(starts, starts.dropFirst()) {
       var t = Int(start)
       var next: Int32 = 0
       while t < Int(end) {
-        guard config.isPlaceholder(ids[t]) else {
+        guard placeholders.contains(ids[t]) else {
           (time[t], height[t], width[t]) = (next, next, next)
           next += 1
           t += 1

@@ -44,7 +44,8 @@ enum FaultCatalog {
     .badDataFile, .badRow, .noRows, .unknownColumns, .badDatasetWord, .badSplit, .badInterleave,
     .datasetNotFound, .badDatasetInfo, .rowTooLong, .badSampler, .badResume, .fetchFailed,
     .badDataOptions, .badConversation, .badTools, .nothingToTrain, .badTokenRow, .unknownTemplate,
-    .badTemplateOption, .missingTokenizer, .badTokenizer, .unsupportedTokenizer,
+    .badTemplateOption, .mediaNotFound, .badMedia, .mediaTooLarge, .badMediaSetting, .badDownload,
+    .missingTokenizer, .badTokenizer, .unsupportedTokenizer,
   ]
 
   private static let checkpoint: [FaultCode] = [

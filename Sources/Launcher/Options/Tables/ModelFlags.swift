@@ -12,6 +12,7 @@ public struct ModelFlags: Sendable {
   public var torchDType: TorchDType?
   public var useHF = false
   public var ropeScaling: TextOrJSON?
+  public var modelKwargs: JSONValue?
 
   public init() {}
 
@@ -43,8 +44,10 @@ public struct ModelFlags: Sendable {
     Option(recorded: "device_map", .textOrJSON, "Devices of the layers.").noEffect(
       "there is one device"),
     Option(recorded: "max_memory", .json, "Memory per device.").noEffect("there is one device"),
-    Option(recorded: "model_kwargs", .json, "Settings of picture and clip reading.").noEffect(
-      "media are not read yet"),
+    .init(
+      \.modelKwargs, "model_kwargs",
+      "Settings of picture and clip reading, such as {\"fps_max_frames\": 12}; they win over the "
+        + "environment."),
     Option(
       recorded: "padding_side", .choice(["left", "right"]), .text("right"), "Side of padding."
     )

@@ -8,6 +8,9 @@ public struct TemplateFlags: Sendable {
     case sequenceClassification = "seq_cls"
   }
 
+  /// What box coordinates are scaled to.
+  public enum BoxScale: String, OptionChoice { case norm1000, none }
+
   /// Names of the weighting schemes of the loss.
   public static let lossScales = [
     "default", "last_round", "all", "ignore_empty_think", "last_round_with_ignore_empty_think",
@@ -28,6 +31,8 @@ public struct TemplateFlags: Sendable {
   public var lossScale = "default"
   public var agentTemplate: String?
   public var responsePrefix: String?
+  public var normBbox: BoxScale?
+  public var maxPixels: Int?
   public var enableDFTLoss = false
   public var enableChannelLoss = false
   public var taskType = TaskType.causalLM
@@ -47,10 +52,12 @@ public struct TemplateFlags: Sendable {
     .init(\.responsePrefix, "response_prefix", "Text that every generated answer begins with."),
     Option(\.taskType, "task_type", "What the model is trained for.")
       .refusing(["seq_cls"], "only causal_lm is trained"),
-    Option(recorded: "norm_bbox", .choice(["norm1000", "none"]), "Scale of box coordinates.")
-      .refused("pictures and boxes are not read yet"),
-    Option(recorded: "max_pixels", .int, "Most pixels of a picture.").refused(
-      "pictures are not read yet"),
+    Option(\.normBbox, "norm_bbox", "Scale of box coordinates: thousandths, or pixels.").unset(
+      "norm1000"),
+    Option(
+      \.maxPixels, "max_pixels", "Most pixels of a picture; larger ones are scaled down first."
+    )
+    .unset("what IMAGE_MAX_TOKEN_NUM allows").atLeast(1),
     Option(
       recorded: "template_backend", .choice(["swift", "jinja"]), .text("swift"), "Who renders rows."
     )
