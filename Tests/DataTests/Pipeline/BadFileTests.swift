@@ -118,7 +118,8 @@ import Testing
   func tags() throws {
     let (count, report) = try kept("tag_mismatch.jsonl") { $0.rows.acceptsMedia = true }
     #expect(count == 4)
-    #expect(report.warningTexts.map { $0.prefix(7) } == ["line 1:", "line 2:", "line 3:", "line 4:"])
+    #expect(
+      report.warningTexts.map { $0.prefix(7) } == ["line 1:", "line 2:", "line 3:", "line 4:"])
   }
 
   @Test("Rows with media are refused for a text model, others stay")
