@@ -78,7 +78,7 @@ import Testing
     for spec in reference.tensors { add(spec, try reader.bytes(spec.name)) }
     if withOptimizer {
       let states = OptimizerStates(reader)
-      for part in OptimizerPart.allCases {
+      for part in OptimizerPart.adam {
         for spec in reference.tensors {
           var bytes = [UInt8](repeating: 0, count: spec.count * 4)
           try bytes.withMutableRaw { (raw) throws(Fault) in
@@ -98,7 +98,7 @@ import Testing
         repeating: sparse ? .sparse : .dense, count: config["layers"]?.int ?? 0),
       experts: sparse ? config["experts"]?.int ?? 0 : 0)
     let commit = CheckpointCommit(
-      root: root, name: .iteration(old.iteration), id: AtomicFile.uniqueName())
+      root: root, name: .iteration(old.iteration), id: "test\(UInt32.random(in: 0...UInt32.max))")
     try commit.prepare()
     var reports: [RankReport] = []
     for rank in 0..<2 {

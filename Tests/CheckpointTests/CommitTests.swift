@@ -8,7 +8,8 @@ import Testing
   /// Saves a small checkpoint.
   private func save(_ root: String, _ iteration: Int, probe: CommitProbe = .none) throws {
     let commit = CheckpointCommit(
-      root: root, name: .iteration(iteration), id: AtomicFile.uniqueName(), probe: probe)
+      root: root, name: .iteration(iteration), id: "test\(UInt32.random(in: 0...UInt32.max))",
+      probe: probe)
     try commit.prepare()
     var numbers = SeededNumbers(seed: UInt64(iteration))
     let checkpoint = RandomCheckpoint(&numbers, count: 2)

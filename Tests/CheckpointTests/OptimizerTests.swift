@@ -34,7 +34,7 @@ import Testing
     let seed = UInt64.random(in: 0...UInt64.max)
     print("seed \(seed)")
     var numbers = SeededNumbers(seed: seed)
-    for part in OptimizerPart.allCases {
+    for part in OptimizerPart.adam {
       #expect(states.modelKeys(part) == Set(reference.tensors.map(\.name)))
     }
     for spec in reference.tensors {

@@ -37,7 +37,7 @@ func trainFault(
 struct Unexpected: Error { let what: String }
 
 /// A folder that is deleted with the value.
-final class TemporaryFolder {
+final class TemporaryFolder: Sendable {
   let path: String
   init() throws {
     path = NSTemporaryDirectory() + "launcher-" + UUID().uuidString

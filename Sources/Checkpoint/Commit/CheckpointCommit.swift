@@ -78,8 +78,14 @@ public struct CheckpointCommit: Sendable {
       try Folder.rename(target, to: path)
       aside = path
     }
-    try probe.at(.betweenRenames)
-    try Folder.rename(staging, to: target)
+    do throws(Fault) {
+      try probe.at(.betweenRenames)
+      try Folder.rename(staging, to: target)
+    } catch {
+      // The old one is still the one that counts.
+      if let aside { try? Folder.rename(aside, to: target) }
+      throw error
+    }
     try Folder.sync(root)
     try probe.at(.afterRename)
     return aside

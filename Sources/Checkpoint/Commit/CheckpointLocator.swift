@@ -112,13 +112,17 @@ public enum CheckpointLocator {
     }
   }
 
-  /// The newest one; the rest is not looked at.
-  public static func newestComplete(_ root: String) -> CheckpointName? {
+  /// The newest one, older than `limit` if that is an iteration; the rest is not looked at.
+  public static func newestComplete(
+    _ root: String, below limit: CheckpointName? = nil
+  ) -> CheckpointName? {
     let names = ((try? Folder.names(root)) ?? []).compactMap { CheckpointName(folder: $0) }
     let iterations = names.compactMap { name -> Int? in
       if case .iteration(let number) = name { number } else { nil }
     }
-    for number in iterations.sorted(by: >) {
+    var end = Int.max
+    if case .iteration(let number)? = limit { end = number }
+    for number in iterations.sorted(by: >) where number < end {
       let name = CheckpointName.iteration(number)
       let folder = root + "/" + name.folder
       if kind(folder) == .torchDist, (try? Completeness.check(folder)) != nil { return name }

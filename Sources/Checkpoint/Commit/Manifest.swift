@@ -27,15 +27,43 @@ public struct Manifest: Sendable, Equatable {
       (
         "files",
         .array(
-          files.map {
-            .object(
-              JSONObject([
-                ("name", .string($0.name)), ("size", JSONValue($0.size)),
-                ("crc32c", .string(Self.hex($0.crc32c))),
-              ]))
-          })
+          files.map(Self.json))
       ),
     ])
+  }
+
+  private static func json(_ file: WrittenFile) -> JSONValue {
+    var object = JSONObject([
+      ("name", .string(file.name)), ("size", JSONValue(file.size)),
+      ("crc32c", .string(hex(file.crc32c))),
+    ])
+    if !file.items.isEmpty {
+      object["items"] = .array(
+        file.items.map {
+          .array([.string($0.key), JSONValue($0.length), .string(hex($0.crc32c))])
+        })
+    }
+    return .object(object)
+  }
+
+  /// A file of the list; nil when the entry is not readable or its items are not the whole file.
+  private static func file(_ entry: JSONValue) -> WrittenFile? {
+    guard let name = entry["name"]?.string, let size = entry["size"]?.int, size >= 0,
+      let crc = entry["crc32c"]?.string.flatMap({ UInt32($0, radix: 16) })
+    else { return nil }
+    var items: [WrittenFile.Item] = []
+    var offset = 0
+    for item in entry["items"]?.array ?? [] {
+      guard let fields = item.array, fields.count == 3, let key = fields[0].string,
+        let length = fields[1].int, length > 0, length <= size - offset,
+        let crc = fields[2].string.flatMap({ UInt32($0, radix: 16) })
+      else { return nil }
+      items.append(
+        WrittenFile.Item(key: key, offset: offset, length: length, crc32c: crc))
+      offset += length
+    }
+    guard items.isEmpty || offset == size else { return nil }
+    return WrittenFile(name: name, size: size, crc32c: crc, items: items)
   }
 
   /// The text of the file.
@@ -83,11 +111,9 @@ public struct Manifest: Sendable, Equatable {
     else { throw bad("a member is missing") }
     var files: [WrittenFile] = []
     for entry in list {
-      guard let name = entry["name"]?.string, let size = entry["size"]?.int, size >= 0,
-        let crc = entry["crc32c"]?.string.flatMap({ UInt32($0, radix: 16) })
-      else { throw bad("an entry is not readable") }
-      try PlainName.check(name, in: path)
-      files.append(WrittenFile(name: name, size: size, crc32c: crc))
+      guard let file = Self.file(entry) else { throw bad("an entry is not readable") }
+      try PlainName.check(file.name, in: path)
+      files.append(file)
     }
     return Manifest(iteration: iteration, info: info, files: files)
   }
@@ -111,33 +137,57 @@ public struct Manifest: Sendable, Equatable {
     }
   }
 
-  /// Reads the files and compares their checksums. Ranks may share the work: each takes every
-  /// `parts`-th file.
-  /// - Throws: `CKPT-143`, `CKPT-144`, `FILE-002`.
+  /// Reads the files and compares their checksums, item by item where the items are known. Ranks may
+  /// share the work: each takes about one of `parts` equal parts of the bytes.
+  /// - Throws: `CKPT-143`; `CKPT-144` naming tensor, file and bytes; `FILE-002`.
   public func verify(_ folder: String, part: Int = 0, of parts: Int = 1) throws(Fault) {
     try checkSizes(folder)
-    for (i, file) in files.enumerated() where i % max(parts, 1) == part {
-      let found = try Self.checksum(folder + "/" + file.name)
-      guard found == file.crc32c else {
-        throw Fault(
-          .manifestMismatch, "the content differs from what was saved",
-          at: .file(folder + "/" + file.name), expected: "CRC-32C \(Self.hex(file.crc32c))",
-          found: Self.hex(found), fix: "copy the checkpoint again, or load an older one")
+    let total = files.reduce(0) { $0 + $1.size }
+    var begin = 0
+    for entry in files {
+      let path = folder + "/" + entry.name
+      let whole = WrittenFile.Item(
+        key: "", offset: 0, length: entry.size, crc32c: entry.crc32c)
+      var file: PosixFile?
+      for item in entry.items.isEmpty ? [whole] : entry.items {
+        let owner = total > 0 ? (begin + item.offset) * max(parts, 1) / total : 0
+        guard owner == part || (owner >= parts && part == parts - 1) else { continue }
+        let open: PosixFile
+        if let file { open = file } else { open = try PosixFile(reading: path) }
+        file = open
+        try Self.check(item, of: open)
       }
+      begin += entry.size
     }
+  }
+
+  private static func check(_ item: WrittenFile.Item, of file: PosixFile) throws(Fault) {
+    let found = try checksum(file, item.offset..<item.offset + item.length)
+    guard found != item.crc32c else { return }
+    let place: Fault.Place =
+      item.key.isEmpty ? .file(file.path) : .tensor(item.key, file: file.path)
+    throw Fault(
+      .manifestMismatch,
+      "the content of bytes \(item.offset)..<\(item.offset + item.length) differs from what was saved",
+      at: place, expected: "CRC-32C \(hex(item.crc32c))", found: hex(found),
+      fix: "copy the checkpoint again, or load an older one")
   }
 
   /// The CRC-32C of a file, read in blocks.
   /// - Throws: `FILE-001`, `FILE-002`.
   public static func checksum(_ path: String) throws(Fault) -> UInt32 {
     let file = try PosixFile(reading: path)
-    let size = try file.size()
-    var block = [UInt8](repeating: 0, count: min(4 << 20, max(size, 1)))
+    return try checksum(file, 0..<file.size())
+  }
+
+  private static func checksum(_ file: PosixFile, _ range: Range<Int>) throws(Fault) -> UInt32 {
+    var block = [UInt8](repeating: 0, count: min(4 << 20, max(range.count, 1)))
     var crc = CRC32C()
-    while crc.count < size {
+    while crc.count < range.count {
       try block.withMutableRaw { (raw) throws(Fault) in
-        let part = UnsafeMutableRawBufferPointer(rebasing: raw[..<min(raw.count, size - crc.count)])
-        try file.read(into: part, at: crc.count)
+        let count = min(raw.count, range.count - crc.count)
+        let part = UnsafeMutableRawBufferPointer(rebasing: raw[..<count])
+        try file.read(into: part, at: range.lowerBound + crc.count)
         crc.update(UnsafeRawBufferPointer(part))
       }
     }

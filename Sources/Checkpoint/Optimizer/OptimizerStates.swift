@@ -1,12 +1,17 @@
 import Support
 import Tensor
 
-/// One of the three tensors that AdamW keeps per parameter.
+/// One of the tensors that an optimizer keeps per parameter.
 public enum OptimizerPart: String, Sendable, CaseIterable {
   /// The fp32 copy of the parameter.
   case master = "param"
   case firstMoment = "exp_avg"
   case secondMoment = "exp_avg_sq"
+  /// Of SGD.
+  case momentum = "momentum_buffer"
+
+  /// Those of AdamW.
+  public static let adam: [OptimizerPart] = [.master, .firstMoment, .secondMoment]
 
   /// All names that writers use for it.
   init?(stored name: Substring) {
@@ -14,6 +19,7 @@ public enum OptimizerPart: String, Sendable, CaseIterable {
     case "param", "fp32_param": self = .master
     case "exp_avg": self = .firstMoment
     case "exp_avg_sq": self = .secondMoment
+    case "momentum_buffer": self = .momentum
     default: return nil
     }
   }

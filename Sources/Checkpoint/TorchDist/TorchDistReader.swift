@@ -112,7 +112,7 @@ public final class TorchDistReader: Sendable {
     return tensor
   }
 
-  private func source(_ place: ItemLocation) throws(Fault) -> ByteSource {
+  func source(_ place: ItemLocation) throws(Fault) -> ByteSource {
     try ByteSource(try file(place.file), offset: place.offset, count: place.length)
   }
 

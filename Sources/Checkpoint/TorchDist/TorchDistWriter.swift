@@ -73,7 +73,7 @@ public enum TorchDistWriter {
     let commonFile = try common.write(to: folder)
     let indexFile = try writeNew(index, folder, ".metadata")
     let kind = try writeNew(Array(FormatRecord.text.utf8), folder, FormatRecord.name)
-    return reports.flatMap(\.files) + [commonFile, indexFile, kind]
+    return reports.flatMap(\.filesWithItems) + [commonFile, indexFile, kind]
   }
 
   static func writeNew(
@@ -110,7 +110,9 @@ private struct DistFile {
           }
         )
       })
-    return WrittenItem(key: object.key, content: .object, location: advance(archive))
+    return WrittenItem(
+      key: object.key, content: .object, location: advance(archive),
+      crc32c: archive.digest.value)
   }
 
   mutating func add(_ tensor: TensorShard) throws(Fault) -> WrittenItem {
@@ -131,7 +133,7 @@ private struct DistFile {
     try archive.write(record.pickle, storages: [("0", tensor.byteCount, tensor.stream)])
     return WrittenItem(
       key: spec.name, content: .tensor(spec.dtype, globalShape: spec.shape, box: box),
-      location: advance(archive))
+      location: advance(archive), crc32c: archive.digest.value)
   }
 
   private mutating func advance(_ archive: TorchArchiveWriter) -> ItemLocation {

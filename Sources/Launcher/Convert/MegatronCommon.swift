@@ -8,6 +8,7 @@ struct MegatronCommon {
   var iteration: Int
   var parallel = ParallelFlags()
   var position = TrainingPosition()
+  var hasOptimizer = false
 
   init(_ config: QwenConfig, iteration: Int) {
     self.config = config
@@ -19,6 +20,7 @@ struct MegatronCommon {
     iteration = run.position.iteration
     parallel = run.options.parallel
     position = run.position
+    hasOptimizer = !run.options.checkpoint.noSaveOptim
   }
 
   var state: CommonState {
@@ -37,7 +39,7 @@ struct MegatronCommon {
       ("make_vocab_size_divisible_by", .int(128)),
       ("padded_vocab_size", .int(config.vocabularySize)),
       ("untie_embeddings_and_output_weights", .bool(!config.tiesEmbeddings)),
-      ("no_save_optim", .bool(true)), ("no_save_rng", .bool(true)),
+      ("no_save_optim", .bool(!hasOptimizer)), ("no_save_rng", .bool(true)),
       ("consumed_train_samples", .int(position.consumedTrainSamples)),
       ("skipped_train_samples", .int(0)),
       ("consumed_valid_samples", .int(position.consumedValidationSamples)),

@@ -15,6 +15,12 @@ struct MegatronWeights: WeightSource {
     self.config = config
   }
 
+  /// - Parameter reader: of a checkpoint that was checked already.
+  init(_ reader: TorchDistReader, _ config: QwenConfig) {
+    self.reader = reader
+    self.config = config
+  }
+
   private func find(_ name: String) throws(Fault) -> (StoredName, StoredTensor) {
     let candidates = StoredName.candidates(name, config)
     for candidate in candidates {

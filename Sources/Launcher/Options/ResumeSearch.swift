@@ -34,6 +34,8 @@ enum ResumeSearch {
     }
     let folders = runs.sorted { ($0.version, $0.name) > ($1.version, $1.name) }
       .map { "\(save)/\($0.name)" }
-    return (folders + [save]).first { CheckpointLocator.newestComplete($0) != nil }
+    return (folders + [save]).first {
+      CheckpointLocator.newestComplete($0) != nil || CheckpointFolder.hasSetAside($0)
+    }
   }
 }

@@ -15,15 +15,15 @@ struct CheckpointSaver {
     run.directory + "/" + CheckpointName.iteration(iteration).folder
   }
 
+  /// - Parameter window: what the log has gathered since its last line.
   /// - Throws: `FILE-003` on all ranks when one cannot write; the previous checkpoint stays.
-  func save() throws(Fault) {
+  func save(_ window: LogWindowState) throws(Fault) {
     let world = run.groups.world
     let iteration = run.position.iteration
-    let id = try world.shared(
-      world.rank == 0 ? String(UInt32.random(in: 0...UInt32.max), radix: 36) : "")
+    let id = try world.shared(world.rank == 0 ? SaveID.make() : "")
     let commit = CheckpointCommit(root: run.directory, name: .iteration(iteration), id: id)
     do throws(Fault) {
-      try save(commit)
+      try save(commit, window)
     } catch {
       // Half a checkpoint would fill the disk; what went wrong is told by the first fault.
       if world.rank == 0 { try? commit.abandon() }
@@ -32,28 +32,25 @@ struct CheckpointSaver {
     run.logger.info("saved \(path(of: iteration))")
   }
 
-  private func save(_ commit: CheckpointCommit) throws(Fault) {
+  private func save(_ commit: CheckpointCommit, _ window: LogWindowState) throws(Fault) {
     let world = run.groups.world
     try world.agreeing { () throws(Fault) in if world.rank == 0 { try commit.prepare() } }
-    let flags = run.options.checkpoint
+    let content = try CheckpointContent(run, window: window)
     let report = try world.agreeing { () throws(Fault) in
       try TorchDistWriter.write(
-        tensors: WeightShards.own(
-          run.model, half: run.precision == .fp16, isWriter: { run.holdsFirstCopy(of: $0) }),
-        objects: world.rank == 0 && flags.teExtraState
-          ? MegatronObjects.extraState(run.folder.config) : [],
-        to: commit.staging, rank: world.rank)
+        tensors: content.tensors, objects: content.objects, to: commit.staging, rank: world.rank)
     }
     let texts = try world.allTexts(String(decoding: report.bytes, as: UTF8.self))
     try world.agreeing { () throws(Fault) in
       guard world.rank == 0 else { return }
       var reports: [RankReport] = []
       for text in texts { reports.append(try RankReport(bytes: Array(text.utf8))) }
-      let common = MegatronCommon(run).state
-      let files = try TorchDistWriter.finish(commit.staging, reports: reports, common: common)
-      try commit.finish(files: files)
+      let files = try TorchDistWriter.finish(
+        commit.staging, reports: reports, common: content.common)
+      try commit.finish(files: files, info: RunFacts.json(run))
       try run.folder.copyCompanions(to: run.directory)
       let copy = PublishedCopy(run: run, id: commit.id)
+      let flags = run.options.checkpoint
       if flags.saveSafetensors { try copy.write(commit.name) }
       if let keep = flags.saveTotalLimit {
         for name in try CheckpointFolder.prune(run.directory, keep: keep, id: commit.id) {

@@ -66,34 +66,24 @@ struct ModelSetup {
     return plan
   }
 
-  /// Builds the model and fills it: from `--load`, else from published weights in the model's folder,
-  /// else at random.
-  /// - Returns: the model and the checkpoint it came from.
+  /// Builds the model and fills it: from the checkpoint of `--load`, else from published weights in the
+  /// model's folder, else at random.
   /// - Throws: `MODEL-103`, `CKPT-…`, `MEM-001`.
-  func build() throws(Fault) -> (model: QwenText, checkpoint: LoadedCheckpoint?) {
+  func build(from loaded: LoadedCheckpoint?) throws(Fault) -> QwenText {
     let model = try QwenText(
       folder.config, layout: groups.layout, dtype: dtype, router: router(), on: engine)
-    let loaded = try fill(model)
-    if precision == .fp16 {
-      for parameter in model.parameters { try parameter.tensor.roundToHalf() }
-    }
-    return (model, loaded)
-  }
-
-  private func fill(_ model: QwenText) throws(Fault) -> LoadedCheckpoint? {
-    if let path = options.checkpoint.load {
-      let loaded = try LoadedCheckpoint(
-        path, fallback: options.checkpoint.onCorrupt == .previous ? .newestComplete : .stop)
-      try model.load(from: try MegatronWeights(loaded.folder, folder.config))
-      return loaded
-    }
-    if !options.checkpoint.noInitialization {
+    if let loaded {
+      try model.load(from: MegatronWeights(loaded.reader, folder.config))
+    } else if !options.checkpoint.noInitialization {
       try model.initialize(seed: options.schedule.seed)
     } else {
       let map = NameMap(folder.config)
       try model.load(from: PublishedWeightSource(try PublishedFolder(folder.path), map))
     }
-    return nil
+    if precision == .fp16 {
+      for parameter in model.parameters { try parameter.tensor.roundToHalf() }
+    }
+    return model
   }
 
   /// `--freeze_parameters…` and their opposites, in the reference's order.

@@ -6,14 +6,9 @@ import Support
 /// Gathers what steps give until it is logged, keeps the time, shows progress.
 struct StepRecorder {
   private let run: TrainingRun
-  private var losses: [Double] = []
-  /// Since the last log.
-  private var tokens = LossTally.Total()
-  private var balancing: [Double] = []
-  private var zLosses: [Double] = []
-  private var channels: [String: (sum: Double, count: Int)] = [:]
-  private var skipped = 0
-  private var notFinite = 0
+  /// Since the last logged step; its `channels` are filled only when it is saved.
+  private var window: LogWindowState
+  private var channels: [String: LogWindowState.ChannelSum]
   private var flops = 0.0
   private var sinceLog = 0
   private var trainedTokens = 0
@@ -25,6 +20,8 @@ struct StepRecorder {
 
   init(_ run: TrainingRun) {
     self.run = run
+    window = run.restoredWindow
+    channels = window.channels(rank: run.groups.dp.rank, of: run.groups.dp.size)
     progress = ProgressDisplay(
       total: run.trainIterations, interval: run.options.logging.logInterval,
       place: .current(run.options.report.world))
@@ -51,16 +48,21 @@ struct StepRecorder {
     resume()
     sinceLog += 1
     let loss = outcome.total.mean
-    if loss.isFinite { losses.append(loss) } else { notFinite += 1 }
-    tokens += outcome.total
-    flops += outcome.flops
-    if let value = outcome.loadBalancing { balancing.append(value) }
-    if let value = outcome.zLoss { zLosses.append(value) }
-    for (name, entry) in outcome.channels {
-      let known = channels[name] ?? (0, 0)
-      channels[name] = (known.sum + entry.sum, known.count + entry.count)
+    if loss.isFinite {
+      window.losses.append(loss)
+    } else {
+      window.notFinite += 1
     }
-    if outcome.isSkipped { skipped += 1 }
+    window.tokens += outcome.total
+    flops += outcome.flops
+    if let value = outcome.loadBalancing { window.balancing.append(value) }
+    if let value = outcome.zLoss { window.zLosses.append(value) }
+    for (name, entry) in outcome.channels {
+      let known = channels[name] ?? LogWindowState.ChannelSum(sum: 0, count: 0)
+      channels[name] = LogWindowState.ChannelSum(
+        sum: known.sum + entry.sum, count: known.count + entry.count)
+    }
+    if outcome.isSkipped { window.skipped += 1 }
     trainedTokens += outcome.total.tokens
     let iteration = run.position.iteration
     if run.groups.isFirst {
@@ -76,17 +78,22 @@ struct StepRecorder {
     reset()
   }
 
+  /// What a checkpoint keeps of the steps since the last logged one.
+  /// - Communication: channel sums over dp, where they are asked for.
+  func windowToSave() throws(Fault) -> LogWindowState {
+    var saved = window
+    if run.options.template.enableChannelLoss {
+      try saved.gather(channels, over: run.groups.dp)
+    }
+    return saved
+  }
+
   mutating func add(_ record: EvalRecord) throws(Fault) { try run.log?.log(record) }
   mutating func flush() throws(Fault) { try run.log?.flush() }
 
   private mutating func reset() {
-    losses = []
-    tokens = LossTally.Total()
-    balancing = []
-    zLosses = []
+    window = LogWindowState()
     channels = [:]
-    skipped = 0
-    notFinite = 0
     flops = 0
     sinceLog = 0
     intervalSeconds = 0
@@ -102,19 +109,23 @@ struct StepRecorder {
     record.learningRate = run.schedule.learningRate(samples: run.position.scheduledSamples)
     record.globalBatchSize = run.options.schedule.globalBatchSize
     // Without a finite loss since the last log, what the last step gave is the truth.
-    record.losses = [NamedLoss("lm loss", losses.isEmpty ? outcome.total.mean : mean(losses))]
-    if !balancing.isEmpty {
-      record.losses.append(NamedLoss("load_balancing_loss", mean(balancing)))
+    record.losses = [
+      NamedLoss("lm loss", window.losses.isEmpty ? outcome.total.mean : mean(window.losses))
+    ]
+    if !window.balancing.isEmpty {
+      record.losses.append(NamedLoss("load_balancing_loss", mean(window.balancing)))
     }
-    if !zLosses.isEmpty { record.losses.append(NamedLoss("z_loss", mean(zLosses))) }
+    if !window.zLosses.isEmpty {
+      record.losses.append(NamedLoss("z_loss", mean(window.zLosses)))
+    }
     if isLogged, run.options.template.enableChannelLoss {
       record.losses += try ChannelLosses(channels).means(over: run.groups.dp)
     }
-    record.tokenAccuracy = tokens.accuracy
+    record.tokenAccuracy = window.tokens.accuracy
     record.gradNorm = outcome.gradientNorm
     record.lossScale = outcome.lossScale
-    record.skippedIterations = skipped
-    record.nanIterations = notFinite
+    record.skippedIterations = window.skipped
+    record.nanIterations = window.notFinite
     let logging = run.options.logging
     if logging.logThroughput { record.throughput = throughput() }
     let isPlotted = run.position.iteration % max(1, logging.tensorboardLogInterval) == 0
@@ -157,26 +168,15 @@ struct StepRecorder {
 
 /// Mean losses by channel over the data-parallel ranks.
 struct ChannelLosses {
-  private let own: [String: (sum: Double, count: Int)]
-  init(_ own: [String: (sum: Double, count: Int)]) { self.own = own }
+  private let own: [String: LogWindowState.ChannelSum]
+  init(_ own: [String: LogWindowState.ChannelSum]) { self.own = own }
 
   /// - Communication: two all-gathers of a few bytes over dp.
   func means(over dp: any Communicator) throws(Fault) -> [NamedLoss] {
-    var object = JSONObject()
-    for (name, entry) in own.sorted(by: { $0.key < $1.key }) {
-      object[name] = .array([JSONValue(entry.sum), JSONValue(entry.count)])
-    }
-    var all: [String: (sum: Double, count: Int)] = [:]
-    for text in try dp.allTexts(JSONValue.object(object).write()) {
-      guard let members = (try? JSONValue.parse(text))?.object?.members else { continue }
-      for (name, value) in members {
-        let known = all[name] ?? (0, 0)
-        all[name] = (
-          known.sum + (value.array?.first?.double ?? 0),
-          known.count + (value.array?.last?.int ?? 0)
-        )
-      }
-    }
+    var window = LogWindowState()
+    try window.gather(own, over: dp)
+    // Another number of ranks than there is: all of them on the first.
+    let all = window.channels(rank: 0, of: 0)
     return all.sorted { $0.key < $1.key }.map {
       NamedLoss("loss_\($0.key)", $0.value.count > 0 ? $0.value.sum / Double($0.value.count) : 0)
     }

@@ -96,7 +96,7 @@ final class Trainer {
     try recordAgreed { (record) throws(Fault) in try record.flush() }
     do throws(Fault) {
       let start = Clock.monotonicSeconds()
-      try saver.save()
+      try saver.save(try record.windowToSave())
       if let text = window.warning(save: Clock.monotonicSeconds() - start) {
         run.logger.warning(text)
       }

@@ -12,11 +12,6 @@ extension TrainingBuilder {
     for note in options.report.notes { logger.info(note) }
     for warning in options.report.warnings { logger.warning(warning) }
     if let line = options.report.inertLine { logger.info(line) }
-    if !options.checkpoint.noSaveOptim {
-      logger.warning(
-        "checkpoints hold weights and position; optimizer states are not saved yet, so going on "
-          + "needs --no_load_optim true")
-    }
   }
 
   /// Counts of rows with reasons, lengths, and one sample as the model sees it.

@@ -57,13 +57,16 @@ struct TrainingBuilder {
     }
     sayData(prepared, data, logger)
     let setup = ModelSetup(options: options, folder: folder, groups: groups, engine: engine)
-    let (model, loaded) = try world.agreeing { () throws(Fault) in try setup.build() }
+    let loaded = try load(logger)
+    let model = try world.agreeing { () throws(Fault) in try setup.build(from: loaded) }
     for warning in setup.freeze(model) { logger.warning(warning) }
     try checkTrainable(model)
     sayLoaded(loaded, logger)
-    let position = try position(loaded)
+    let resume = loaded.flatMap { Resume($0, options) }
+    var position = try resume?.position() ?? TrainingPosition()
     let source = try data.source(
-      prepared.train, from: SamplerState(consumed: position.consumedTrainSamples))
+      prepared.train,
+      from: resume?.data(position) ?? SamplerState(consumed: position.consumedTrainSamples))
     let iterations = try trainIterations(source)
     let training = OptimizerSetup(
       options: options, groups: groups, engine: engine, directory: directory,
@@ -73,11 +76,13 @@ struct TrainingBuilder {
       try training.optimizer(model.parameters)
     }
     sayModel(model, optimizer, setup, logger)
+    try resume?.schedule(schedule, into: &position, logger)
+    try resume?.optimizer(optimizer, folder.config, groups, logger)
     let validation = try prepared.validation.map { (samples) throws(Fault) in
       try data.validationSource(samples)
     }
     let log = try world.agreeing { () throws(Fault) in try makeLog(directory) }
-    return TrainingRun(
+    let run = TrainingRun(
       Parts(
         options: options, groups: groups, engine: engine, folder: folder, model: model,
         plan: setup.recompute(), precision: setup.precision, data: data, optimizer: optimizer,
@@ -85,6 +90,16 @@ struct TrainingBuilder {
         source: source, validation: validation, trainIterations: iterations,
         evalIterations: try evalIterations(validation, logger), directory: directory,
         logger: logger, log: log, position: position))
+    try resume?.restore(run)
+    return run
+  }
+
+  /// The checkpoint of `--load`, found and checked by all ranks together.
+  private func load(_ logger: Logger) throws(Fault) -> LoadedCheckpoint? {
+    guard let path = options.checkpoint.load else { return nil }
+    return try LoadedCheckpoint.open(
+      path, fallback: options.checkpoint.onCorrupt == .previous ? .newestComplete : .stop,
+      world: world, logger: logger)
   }
 
   /// `<save>/v<N>-<time>`, chosen by rank 0 for all.
@@ -105,26 +120,6 @@ struct TrainingBuilder {
     try AtomicFile.write(
       Array(options.argumentsJSON(adding: derived).write(.indented).utf8),
       to: directory + "/" + SavedArguments.fileName)
-  }
-
-  /// Where the run begins.
-  /// - Throws: `CKPT-140` when a resume would need optimizer states that are not there.
-  private func position(_ loaded: LoadedCheckpoint?) throws(Fault) -> TrainingPosition {
-    var position = TrainingPosition()
-    guard let loaded, !options.checkpoint.finetune else { return position }
-    guard options.checkpoint.noLoadOptim || loaded.iteration == 0 else {
-      throw Fault(
-        .noOptimizerState, "the checkpoint holds no optimizer state to go on with",
-        at: .file(loaded.folder),
-        fix: "Specify --no_load_optim true (go on with new moments) or --finetune true (begin anew)"
-      )
-    }
-    let batch = options.schedule.globalBatchSize
-    position.iteration = loaded.iteration
-    position.consumedTrainSamples =
-      loaded.consumedTrainSamples > 0 ? loaded.consumedTrainSamples : loaded.iteration * batch
-    position.scheduledSamples = position.consumedTrainSamples
-    return position
   }
 
   private func trainIterations(_ source: BatchSource) throws(Fault) -> Int {
@@ -183,9 +178,4 @@ struct TrainingBuilder {
     Logger(rank: 0).info(StartupText.loggingPath(log.path))
     return log
   }
-}
-
-extension FaultCode {
-  static let noOptimizerState = FaultCode(
-    "CKPT-140", .missingInput, "a run cannot go on because the checkpoint has no optimizer state")
 }

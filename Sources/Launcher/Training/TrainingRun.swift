@@ -30,6 +30,10 @@ final class TrainingRun {
   var position: TrainingPosition
   /// Factor on the loss; 1 but for fp16.
   var lossScaler: LossScaler
+  /// What the log had gathered when the checkpoint was saved that the run goes on from.
+  var restoredWindow = LogWindowState()
+  /// Seed of all random numbers; that of the checkpoint when the run goes on from one.
+  var seed: Int
 
   /// Micro-batches of one step on this rank.
   var microBatches: Int {
@@ -56,6 +60,7 @@ final class TrainingRun {
     log = parts.log
     position = parts.position
     lossScaler = LossScaler(parts.precision, parts.options.extra)
+    seed = parts.options.schedule.seed
   }
 }
 

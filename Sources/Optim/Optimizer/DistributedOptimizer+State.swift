@@ -50,34 +50,53 @@ extension DistributedOptimizer {
 
   /// Hands the states of `kind` of a parameter's owned runs to `body`, as fp32, in pieces of
   /// ascending range. The master is exact, whatever it is stored as.
+  /// - Parameter elements: only these elements of the local tensor; nil for all that are owned.
   /// - Throws: `OPTIM-401` for an unknown name or kind; `OPTIM-302`; what `body` throws.
   public func exportState(
-    _ kind: StateKind, of name: String, _ body: StateReader
+    _ kind: StateKind, of name: String, elements: Range<Int>? = nil, _ body: StateReader
   ) throws(Fault) {
     if kind == .master, !hasMasters { try refreshMasters() }
-    for (part, segments) in try segments(of: name, kind) {
-      let store = part.store
-      let blocks = store.blocks(of: segments, [.read], fitsScratch: true)
-      try store.visit(blocks) { (visit, states) throws(Fault) in
+    for (part, index) in try segments(of: name, kind) {
+      let segment = part.store.segments[index]
+      let start = segment.range.lowerBound
+      let wanted = (elements ?? segment.range).clamped(to: segment.range).shifted(by: -start)
+      let blocks = part.store.blocks(of: [index], [.read], fitsScratch: true)
+        .filter { $0.range.overlaps(wanted) }
+      try part.store.visit(blocks) { (visit, states) throws(Fault) in
         self.load(kind, part, visit, states)
-        let start = store.segments[visit.segment].range.lowerBound
+        let common = visit.range.clamped(to: wanted)
+        let skipped = common.lowerBound - visit.range.lowerBound
         try body(
-          visit.range.shifted(by: start),
-          UnsafeBufferPointer(start: part.update.scratch(0), count: visit.range.count))
+          common.shifted(by: start),
+          UnsafeBufferPointer(start: part.update.scratch(0) + skipped, count: common.count))
       }
     }
   }
 
   /// Fills the states of `kind` of a parameter's owned runs with what `body` writes. It may be
-  /// asked for a range twice (types with a scale). A master also sets the weight to its rounding;
-  /// call `finishImport` after the last.
+  /// asked for a range twice (types with a scale). A master also sets the weight to its rounding,
+  /// unless it is stored in fp16: then the weight was cast from a value that is not kept.
+  /// Call `finishImport` after the last.
+  /// - Parameter scale: the scale to store an owned run with, as `stateScale` gave it; nil to find
+  ///   one. Only with the old scale the same bits are stored again.
   /// - Throws: `OPTIM-401` for an unknown name or kind; `OPTIM-302`; what `body` throws.
   public func importState(
-    _ kind: StateKind, of name: String, _ body: StateWriter
+    _ kind: StateKind, of name: String, scale: (Range<Int>) -> Float? = { _ in nil },
+    _ body: StateWriter
   ) throws(Fault) {
-    for (part, segments) in try segments(of: name, kind) {
-      try fill(kind, part, segments, body)
+    for (part, index) in try segments(of: name, kind) {
+      try fill(kind, part, index, scale: scale(part.store.segments[index].range), body)
     }
+  }
+
+  /// The scale that the states of an owned run are stored with; nil for types without one.
+  public func stateScale(_ kind: StateKind, of name: String, run: Range<Int>) -> Float? {
+    guard let places = places[name] else { return nil }
+    for place in places where parts[place.part].store.segments[place.segment].range == run {
+      let store = parts[place.part].store
+      return store.format.top(of: kind) == nil ? nil : store.scales[place.segment][kind]
+    }
+    return nil
   }
 
   /// Ends an import: `step` updates were made so far, and every rank gets all weights.
@@ -112,7 +131,7 @@ extension DistributedOptimizer {
   private func refreshMaster(_ part: StatePart, _ index: Int) throws(Fault) {
     let segment = part.store.segments[index]
     let start = segment.range.lowerBound
-    try fill(.master, part, [index]) { (range, values) in
+    try fill(.master, part, index, scale: nil) { (range, values) in
       let weights = self.weight(segment, range.shifted(by: -start))
       self.engine.kernel {
         ck_convert(
@@ -124,19 +143,16 @@ extension DistributedOptimizer {
 
   private func segments(
     of name: String, _ kind: StateKind
-  ) throws(Fault) -> [(part: StatePart, segments: [Int])] {
+  ) throws(Fault) -> [(part: StatePart, segment: Int)] {
     guard stateKinds.contains(kind) else {
       throw Fault(
         .stateMismatch, "this optimizer has no state \(kind.rawValue)", at: .tensor(name),
         expected: stateKinds.map(\.rawValue).joined(separator: ", "))
     }
-    guard let index = parameters.firstIndex(where: { $0.parameter.name == name }) else {
+    guard let places = places[name] else {
       throw Fault(.stateMismatch, "the optimizer trains no parameter \(name)", at: .tensor(name))
     }
-    return parts.compactMap { part in
-      let own = part.store.segments.indices.filter { part.store.segments[$0].index == index }
-      return own.isEmpty ? nil : (part, own)
-    }
+    return places.map { (parts[$0.part], $0.segment) }
   }
 }
 

@@ -3,30 +3,27 @@ import Support
 import Tensor
 
 extension DistributedOptimizer {
-  /// Fills one quantity of `segments`, in two walks when its scale must be found first.
+  /// Fills one quantity of a segment, in two walks when its scale must be found first.
   func fill(
-    _ kind: StateKind, _ part: StatePart, _ segments: [Int], _ body: StateWriter
+    _ kind: StateKind, _ part: StatePart, _ segment: Int, scale known: Float?, _ body: StateWriter
   ) throws(Fault) {
     let store = part.store
     let top = store.format.top(of: kind)
     var largest: Float = 0
-    for segment in segments {
-      largest = 0
-      let phases: [StatePhase] = top == nil ? [.apply] : [.measure, .apply]
-      let blocks = store.blocks(of: [segment], phases, fitsScratch: true)
-      try store.visit(blocks) { (visit, states) throws(Fault) in
-        let values = UnsafeMutableBufferPointer(
-          start: part.update.scratch(0), count: visit.range.count)
-        try body(visit.range.shifted(by: store.segments[segment].range.lowerBound), values)
-        if visit.phase == .measure {
-          largest = StateMagnitudes.larger(
-            largest, part.update.codec.largest(part.update.scratch(0), visit.range.count))
-          return
-        }
-        let scale = top.map { ScaledCodec.scale(largest: largest, top: $0) } ?? 0
-        self.save(kind, part, visit, states, scale: scale)
-        if top != nil { store.scales[segment][kind] = scale }
+    let phases: [StatePhase] = top == nil || known != nil ? [.apply] : [.measure, .apply]
+    let blocks = store.blocks(of: [segment], phases, fitsScratch: true)
+    try store.visit(blocks) { (visit, states) throws(Fault) in
+      let values = UnsafeMutableBufferPointer(
+        start: part.update.scratch(0), count: visit.range.count)
+      try body(visit.range.shifted(by: store.segments[segment].range.lowerBound), values)
+      if visit.phase == .measure {
+        largest = StateMagnitudes.larger(
+          largest, part.update.codec.largest(part.update.scratch(0), visit.range.count))
+        return
       }
+      let scale = top.map { known ?? ScaledCodec.scale(largest: largest, top: $0) } ?? 0
+      self.save(kind, part, visit, states, scale: scale)
+      if top != nil { store.scales[segment][kind] = scale }
     }
   }
 
@@ -82,9 +79,11 @@ extension DistributedOptimizer {
           source, n, weight: weights.pointer(as: UInt16.self),
           remainder: states.master.assumingMemoryBound(to: Int16.self))
       }
-      let isHalf = format.master == .float16
+      if format.master == .float16 {
+        return codec.store(source, n, as: .float16, scale: scale, into: states.master)
+      }
       if format.master != .weight {
-        codec.store(source, n, as: isHalf ? .float16 : .float32, scale: scale, into: states.master)
+        codec.store(source, n, as: .float32, scale: scale, into: states.master)
       }
       engine.kernel {
         ck_convert($0, n, CK_F32, source, weights.dtype.kernelType, weights.address)
@@ -95,7 +94,7 @@ extension DistributedOptimizer {
 
 extension StateFormat {
   /// Largest stored magnitude of a quantity with a scale.
-  fileprivate func top(of kind: StateKind) -> Float? {
+  func top(of kind: StateKind) -> Float? {
     switch kind {
     case .master: return master == .float16 ? StateType.float16.top : nil
     case .firstMoment, .momentum: return first.top
@@ -105,7 +104,7 @@ extension StateFormat {
 }
 
 extension StateScales {
-  fileprivate subscript(kind: StateKind) -> Float {
+  subscript(kind: StateKind) -> Float {
     get {
       switch kind {
       case .master: return master

@@ -43,8 +43,11 @@ public final class DistributedOptimizer {
   let accumulator: GradientAccumulator
   /// By weight type.
   let parts: [StatePart]
+  /// Where the states of each parameter lie, by its name; empty where this rank owns none.
+  let places: [String: [(part: Int, segment: Int)]]
   let scratch: ExchangeScratch
-  var hasMasters = false
+  /// Master weights were imported or taken from the weights; until then an export takes them.
+  public internal(set) var hasMasters = false
   private var isReduced = false
 
   /// - Parameter parameters: trainable ones, in registration order, no name twice.
@@ -68,6 +71,20 @@ public final class DistributedOptimizer {
     accumulator = GradientAccumulator(buffers + lanes.flatMap(\.others), tree: tree)
     scratch = ExchangeScratch(engine: engine)
     parts = try DistributedOptimizer.makeParts(buffers, groups, options, engine)
+    places = DistributedOptimizer.places(parts, parameters)
+  }
+
+  private static func places(
+    _ parts: [StatePart], _ parameters: [OptimizedParameter]
+  ) -> [String: [(part: Int, segment: Int)]] {
+    var places: [String: [(part: Int, segment: Int)]] = [:]
+    for item in parameters { places[item.parameter.name] = [] }
+    for (p, part) in parts.enumerated() {
+      for (s, segment) in part.store.segments.enumerated() {
+        places[parameters[segment.index].parameter.name]?.append((p, s))
+      }
+    }
+    return places
   }
 
   private static func makeBuffers(

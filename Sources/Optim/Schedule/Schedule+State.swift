@@ -16,25 +16,49 @@ extension Schedule {
     ])
   }
 
+  /// Values of a stored record that follow from the length of training.
+  public static let lengthKeys: Set<String> = [
+    "lr_decay_steps", "lr_warmup_steps", "wd_incr_steps",
+  ]
+
+  /// A value of a stored record that is not the schedule's.
+  public struct Difference: Sendable, Equatable {
+    public let key: String
+    public let stored: String
+    public let own: String
+  }
+
+  /// Values of a stored record that differ and have an effect: nothing grows or falls over a length
+  /// in a constant schedule.
+  public func differences(from state: JSONObject) -> [Difference] {
+    var unused: Set<String> = ["num_steps"]
+    if options.weightDecayStyle == .constant { unused.insert("wd_incr_steps") }
+    if options.style == .constant { unused.insert("lr_decay_steps") }
+    return self.state(samples: 0).members.compactMap { key, own in
+      guard !unused.contains(key), let stored = state[key] else { return nil }
+      let isEqual =
+        own.double.map { stored.double == $0 } ?? (own.string == stored.string)
+      return isEqual ? nil : Difference(key: key, stored: stored.write(), own: own.write())
+    }
+  }
+
   /// Samples trained so far by a stored record that agrees with this schedule.
+  /// - Parameter allowed: keys whose values may differ.
   /// - Throws: `OPTIM-104` naming the first value that differs, with both.
-  public func samples(from state: JSONObject) throws(Fault) -> Int {
+  public func samples(
+    from state: JSONObject, allowing allowed: Set<String> = []
+  ) throws(Fault) -> Int {
     guard let samples = state["num_steps"]?.int, samples >= 0 else {
       throw Fault(
         .stateMismatch, "the schedule in the checkpoint has no num_steps",
         expected: "the samples trained so far",
         fix: "load the weights only, with no_load_optim or finetune")
     }
-    for (key, own) in self.state(samples: samples).members where key != "num_steps" {
-      guard let stored = state[key] else { continue }
-      let isEqual =
-        own.double.map { stored.double == $0 } ?? (own.string == stored.string)
-      guard isEqual else {
-        throw Fault(
-          .scheduleDiffers, "\(key) is not the one of the checkpoint",
-          expected: stored.write(), found: own.write(),
-          fix: "give the flags of the saved run, or override_opt_param_scheduler true")
-      }
+    if let first = differences(from: state).first(where: { !allowed.contains($0.key) }) {
+      throw Fault(
+        .scheduleDiffers, "\(first.key) is not the one of the checkpoint",
+        expected: first.stored, found: first.own,
+        fix: "give the flags of the saved run, or override_opt_param_scheduler true")
     }
     return samples
   }

@@ -7,7 +7,7 @@ import Tensor
 @testable import Launcher
 
 /// Trains the tiny dense model in this process, in a folder of its own.
-struct TrainingRig {
+struct TrainingRig: Sendable {
   let folder: TemporaryFolder
   var model: String { folder.path + "/model" }
   var save: String { folder.path + "/out" }

@@ -57,7 +57,8 @@ enum FaultCatalog {
   ]
 
   private static let launcher: [FaultCode] = [
-    .differentCheckpoints, .noOptimizerState, .idOutsideVocabulary, .worldDoesNotFit, .wrongOptions,
+    .differentCheckpoints, .noOptimizerState, .noRandomState, .idOutsideVocabulary,
+    .worldDoesNotFit, .wrongOptions,
     .unknownOption,
     .badOptionValue, .optionsDisagree, .refusedOption, .unknownCommand, .launchContradiction,
     .unknownFaultCode, .programMissing, .programNotBuilt, .hang,

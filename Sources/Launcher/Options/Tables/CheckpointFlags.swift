@@ -38,11 +38,14 @@ public struct CheckpointFlags: Sendable {
     .init(\.addVersion, "add_version", "Make a folder v<N>-<time> below --save for each run."),
     Option(\.saveInterval, "save_interval", "Iterations between checkpoints.").atLeast(1),
     .init(\.noSaveOptim, "no_save_optim", "Leave optimizer and schedule out of checkpoints."),
-    Option(\.noSaveRNG, "no_save_rng", "Leave the random state out of checkpoints.")
-      .noEffect("random numbers follow from seed and step, there is no state"),
+    .init(
+      \.noSaveRNG, "no_save_rng",
+      "Leave the random state (the seed) out of checkpoints; going on needs --no_load_rng true then."
+    ),
     .init(\.noLoadOptim, "no_load_optim", "Do not read optimizer and schedule."),
-    Option(\.noLoadRNG, "no_load_rng", "Do not read the random state.")
-      .noEffect("random numbers follow from seed and step, there is no state"),
+    .init(
+      \.noLoadRNG, "no_load_rng", "Do not read the random state: random numbers follow from --seed."
+    ),
     Option(\.format, "ckpt_format", "Layout of checkpoints.")
       .refusing(["torch", "zarr"], "only torch_dist is read and written"),
     .init(

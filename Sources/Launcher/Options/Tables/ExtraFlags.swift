@@ -56,10 +56,9 @@ public struct ExtraFlags: Sendable {
         "initializer_range of config.json"
       ).atLeast(0.0),
       .init(\.checkForNaN, "check_for_nan_in_loss_and_grad", "Stop at values that are not finite."),
-      Option(
+      .init(
         \.overrideScheduler, "override_opt_param_scheduler",
-        "Flags win over the schedule of the checkpoint."
-      ).noEffect("that is always so"),
+        "Flags win over the schedule of the checkpoint."),
       Option(
         \.useCheckpointScheduler, "use_checkpoint_opt_param_scheduler",
         "The schedule of the checkpoint wins over flags."
