@@ -67,9 +67,10 @@ struct Resume {
       if let samples = record["num_steps"]?.int { position.scheduledSamples = samples }
       return
     }
-    // More epochs make a longer schedule unless its length is given; that is no contradiction.
-    let grows = options.schedule.trainIters == nil && options.schedule.lrDecayIters == nil
-    let derived: Set<String> = grows ? Schedule.lengthKeys : []
+    // A longer training makes a longer schedule unless its length is given; the flags of the
+    // schedule do not contradict each other then.
+    var derived: Set<String> = options.schedule.lrDecayIters == nil ? Schedule.lengthKeys : []
+    if options.schedule.lrWarmupFraction == nil { derived.remove("lr_warmup_steps") }
     for difference in schedule.differences(from: record) where derived.contains(difference.key) {
       logger.warning(
         "the length of training differs from that of the checkpoint: \(difference.key) is "

@@ -44,7 +44,8 @@ struct IdleOptionTests {
     ])
     let line = try #require(options.report.inertLine)
     #expect(
-      line.contains("override_opt_param_scheduler") && line.contains("exit_signal_handler"))
+      !line.contains("override_opt_param_scheduler") && line.contains("exit_signal_handler"))
+    #expect(options.extra.overrideScheduler)
     let fault = try trainFault([
       "--extra_megatron_kwargs", #"{"use_checkpoint_opt_param_scheduler": true}"#,
     ])

@@ -1,4 +1,6 @@
+import Checkpoint
 import Foundation
+import Optim
 import Support
 import Testing
 
@@ -57,6 +59,97 @@ struct ResumeTests {
     let words = ["--train_iters", "3", "--load", first.directory, "--no_load_optim", "true"]
     let fault = try rig.fault(words)
     #expect(fault.code.exit == .corruptCheckpoint && fault.description.contains("iter_0000001"))
+    let run = try rig.build(words + ["--on_corrupt", "previous"])
+    #expect(run.position.iteration == 1)
+  }
+
+  @Test("what was not saved is asked for by name: random state, and the flag that leaves it out")
+  func randomState() throws {
+    let rig = try TrainingRig()
+    let first = try rig.run(["--train_iters", "1", "--no_save_rng", "true", "--seed", "7"])
+    let words = ["--train_iters", "2", "--load", first.directory]
+    let fault = try rig.fault(words)
+    #expect(fault.code == .noRandomState && fault.description.contains("--no_load_rng true"))
+    #expect(try rig.build(words + ["--no_load_rng", "true"]).seed == 42)
+    let second = try rig.run(["--train_iters", "1", "--seed", "7"])
+    #expect(try rig.build(["--train_iters", "1", "--load", second.directory]).seed == 7)
+  }
+
+  @Test("a schedule that contradicts the checkpoint is refused with the name of the value")
+  func schedule() throws {
+    let rig = try TrainingRig()
+    let first = try rig.run(["--train_iters", "2", "--lr", "1e-3"])
+    let words = ["--load", first.directory]
+    let fault = try rig.fault(words + ["--train_iters", "2", "--lr", "2e-3"])
+    #expect(fault.code == .scheduleDiffers && fault.description.contains("max_lr"))
+    #expect(
+      try rig.fault(words + ["--train_iters", "4", "--lr", "1e-3", "--lr_decay_iters", "4"])
+        .description.contains("lr_decay_steps"))
+    let other = try rig.build(
+      words + [
+        "--train_iters", "4", "--lr", "2e-3", "--extra_megatron_kwargs",
+        #"{"override_opt_param_scheduler": true}"#,
+      ])
+    #expect(other.position.scheduledSamples == 4 && other.optimizer.stepCount == 2)
+  }
+
+  @Test("a longer training goes on, also where the rate follows from its length")
+  func moreEpochs() throws {
+    let rig = try TrainingRig()
+    let first = try rig.run(["--max_epochs", "1", "--lr_decay_iters", "8"])
+    #expect(first.position.iteration == 4)
+    let whole = try rig.run(["--max_epochs", "2", "--lr_decay_iters", "8"])
+    let rest = try rig.run(
+      ["--max_epochs", "2", "--lr_decay_iters", "8", "--load", first.directory])
+    try ExactResumeTests.same(
+      whole.directory + "/iter_0000008", rest.directory + "/iter_0000008")
+    let derived = try rig.build(
+      ["--max_epochs", "3", "--load", try rig.run(["--max_epochs", "1"]).directory])
+    #expect(derived.trainIterations == 12 && derived.position.scheduledSamples == 8)
+  }
+
+  @Test("--no_load_optim keeps position and schedule, --finetune keeps the weights only")
+  func parts() throws {
+    let rig = try TrainingRig()
+    let first = try rig.run(["--train_iters", "4", "--lr", "1e-3", "--save_interval", "2"])
+    let words = ["--train_iters", "4", "--lr", "1e-3", "--load", first.directory + "/iter_0000002"]
+    let new = try rig.build(words + ["--no_load_optim", "true"])
+    #expect(new.position.iteration == 2 && new.position.scheduledSamples == 4)
+    #expect(new.optimizer.stepCount == 0)
+    let fine = try rig.build(words + ["--finetune", "true"])
+    #expect(fine.position == TrainingPosition() && fine.optimizer.stepCount == 0)
+    for (a, b) in zip(new.model.parameters, fine.model.parameters) {
+      #expect(a.tensor.values == b.tensor.values, "\(a.name)")
+    }
+  }
+
+  @Test("states of other parameters are an error that lists them")
+  func otherParameters() throws {
+    let rig = try TrainingRig()
+    let frozen = ["--freeze_parameters", "embedding.word_embeddings"]
+    let first = try rig.run(["--train_iters", "1"] + frozen)
+    let fault = try rig.fault(["--train_iters", "2", "--load", first.directory])
+    #expect(fault.code == .badOptimizerState)
+    #expect(fault.description.contains("exp_avg of embedding.word_embeddings.weight"))
+    let sgd = try rig.fault(
+      ["--train_iters", "1", "--optimizer", "sgd", "--load", first.directory] + frozen)
+    #expect(sgd.description.contains("momentum_buffer"))
+  }
+
+  @Test("a flipped byte is found before training, with its tensor; previous takes the one before")
+  func flipped() throws {
+    let rig = try TrainingRig()
+    let first = try rig.run(["--train_iters", "2", "--save_interval", "1"])
+    let file = first.directory + "/iter_0000002/__0_0.distcp"
+    let reader = try TorchDistReader(first.directory + "/iter_0000002")
+    let key = "optimizer.state.exp_avg.embedding.word_embeddings.weight"
+    let place = try #require(reader[key]?.chunks.first?.location)
+    var bytes = try #require(FileManager.default.contents(atPath: file))
+    bytes[place.offset + place.length / 2] ^= 4
+    try bytes.write(to: URL(fileURLWithPath: file))
+    let words = ["--train_iters", "2", "--load", first.directory]
+    let fault = try rig.fault(words)
+    #expect(fault.code.exit == .corruptCheckpoint && fault.description.contains(key))
     let run = try rig.build(words + ["--on_corrupt", "previous"])
     #expect(run.position.iteration == 1)
   }
