@@ -24,9 +24,12 @@ struct StopConditions {
   private let run: TrainingRun
   private let start = Date()
   private let limit: Double?
+  private let signals: () -> SignalRequest
 
-  init(_ run: TrainingRun) {
+  /// - Parameter signals: what has arrived since it was asked last.
+  init(_ run: TrainingRun, signals: @escaping () -> SignalRequest) {
     self.run = run
+    self.signals = signals
     let minutes = run.options.extra.exitDurationInMins.map { Double($0) * 60 }
     let after = run.options.run.stopAfterSeconds.map { Double($0) }
     limit = [minutes, after].compactMap { $0 }.min()
@@ -35,7 +38,7 @@ struct StopConditions {
   /// - Returns: whether to save, and whether to leave; the same on all ranks.
   /// - Communication: one maximum of three integers over the world.
   mutating func check(_ iteration: Int) throws(Fault) -> (saves: Bool, reason: Reason) {
-    let signals = SignalFlags.take()
+    let signals = signals()
     var reason = Reason.none
     if let every = run.options.extra.exitInterval, iteration % every == 0 { reason = .interval }
     if let limit, Date().timeIntervalSince(start) >= limit { reason = .duration }

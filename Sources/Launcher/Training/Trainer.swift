@@ -15,13 +15,16 @@ final class Trainer {
   private var failedSaves = 0
   private static let allowedFailures = 2
 
-  init(_ run: TrainingRun) {
+  /// - Parameter signals: those of the process; tests that share a process have none.
+  init(
+    _ run: TrainingRun, signals: @escaping () -> SignalRequest = { SignalFlags.take() }
+  ) {
     self.run = run
     step = TrainingStep(run)
     evaluation = Evaluation(run)
     saver = CheckpointSaver(run)
     record = StepRecorder(run)
-    stop = StopConditions(run)
+    stop = StopConditions(run, signals: signals)
     window = StopWindow(run.options.report.launch)
     watch = HangWatch(
       run.groups.world, directory: run.directory, limit: run.options.run.hangSeconds)

@@ -72,7 +72,7 @@ struct ExactResumeTests {
         environment: ranks == 1
           ? [:] : ["OMPI_COMM_WORLD_SIZE": "\(ranks)", "OMPI_COMM_WORLD_RANK": "\(world.rank)"])
       let run = try TrainingBuilder(options: options, world: world).build()
-      _ = try Trainer(run).train()
+      _ = try Trainer(run, signals: { [] }).train()
       return run.directory
     }
     return folders[0]
@@ -93,7 +93,7 @@ struct ExactResumeTests {
 
   static func same(_ a: String, _ b: String) throws {
     let names = TrainingRig.files(a)
-    #expect(names == TrainingRig.files(b))
+    try #require(names == TrainingRig.files(b) && !names.isEmpty)
     for name in names.sorted() {
       let (left, right) = (
         FileManager.default.contents(atPath: a + "/" + name),
@@ -117,8 +117,10 @@ struct ExactResumeTests {
     try Self.same(whole + "/iter_0000006", rest + "/iter_0000006")
     let expected = try Self.rows(whole)
     let found = try Self.rows(part) + Self.rows(rest)
-    #expect(found.filter { $0["lm loss"] != nil } == expected.filter { $0["lm loss"] != nil })
-    #expect(found == expected)
+    #expect(found.count == expected.count)
+    for (a, b) in zip(found, expected) {
+      #expect(JSONValue.object(a).write() == JSONValue.object(b).write())
+    }
   }
 
   /// The extra options of the case, and the stop after step 3.

@@ -21,7 +21,7 @@ struct HonouredOptionTests {
     ])
     #expect(run.folder.config.ropeTheta == 5000 && run.folder.config.normEpsilon == 1e-5)
     #expect(run.folder.config.maxPositions == 128)
-    _ = try Trainer(run).train()
+    _ = try Trainer(run, signals: { [] }).train()
     let written = try QwenConfig(folder: run.directory)
     #expect(written == run.folder.config)
     let moe = try TrainingRig(.moe).build(["--train_iters", "1", "--moe_router_topk", "3"])

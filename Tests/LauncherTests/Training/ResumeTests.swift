@@ -16,7 +16,7 @@ struct ResumeTests {
     let anew = try rig.build(words + ["--train_iters", "2"])
     #expect(anew.position.iteration == 0 && anew.options.checkpoint.load == nil)
     #expect(anew.options.report.notes.contains { $0.contains("begins anew") })
-    _ = try Trainer(anew).train()
+    _ = try Trainer(anew, signals: { [] }).train()
     // A newer run without a checkpoint does not count.
     _ = try rig.build(["--train_iters", "1"])
     let next = try rig.build(words + ["--train_iters", "4"])
@@ -24,7 +24,7 @@ struct ResumeTests {
     #expect(next.position.iteration == 2 && next.position.consumedTrainSamples == 4)
     #expect(next.directory != anew.directory)
     #expect(next.source.state.consumed == 4)
-    _ = try Trainer(next).train()
+    _ = try Trainer(next, signals: { [] }).train()
     #expect(TrainingRig.files(next.directory).contains("iter_0000004"))
   }
 

@@ -41,7 +41,7 @@ struct TrainingRig: Sendable {
   @discardableResult
   func run(_ words: [String]) throws -> TrainingRun {
     let run = try build(words)
-    _ = try Trainer(run).train()
+    _ = try Trainer(run, signals: { [] }).train()
     return run
   }
 
