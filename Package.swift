@@ -69,6 +69,8 @@ let package = Package(
     .executable(name: "megatron-parity", targets: ["megatron-parity"]),
     .executable(name: "megatron-bench", targets: ["megatron-bench"]),
     .executable(name: "megatron", targets: ["megatron"]),
+    // Generation in programs of others (docs/inference.md).
+    .library(name: "MegatronLauncher", targets: ["Launcher"]),
   ],
   targets: [
     // Libraries of the distribution.

@@ -8,10 +8,14 @@ public enum BenchEntry {
   public static func run(_ options: BenchOptions) throws(Fault) -> ExitCode {
     try RankJob.run(options.report.launch) { (world) throws(Fault) in
       for kind in options.bench.kinds {
+        if kind == "generate" {
+          try GenerateBench(options: options, world: world).run()
+          continue
+        }
         guard kind == "step" else {
           throw Fault(
             .wrongOptions, "megatron-bench \(kind) is not built yet", at: .flag("kinds"),
-            expected: "step")
+            expected: "step, generate")
         }
         try StepBench(options: options, world: world).run()
       }

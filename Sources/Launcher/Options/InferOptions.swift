@@ -30,7 +30,7 @@ public struct InferOptions: ProgramOptions {
     var definition = ProgramDefinition(name: .infer, defaults: InferOptions(), table: table)
     definition.reload = { parsed, complaints in
       SavedArguments.reloadForReading(
-        &parsed, from: ["model"], table: table, loadArgs: true, &complaints)
+        &parsed, from: ["model", "mcore_model"], table: table, loadArgs: true, &complaints)
     }
     definition.derive = { options, _ in options.derive() }
     definition.rules = rules
@@ -39,7 +39,12 @@ public struct InferOptions: ProgramOptions {
 
   static let rules: [OptionRule<InferOptions>] = [
     OptionRule("model_known") { options in
-      options.model.model == nil ? "Please set --model <model_id_or_path>" : nil
+      options.model.model == nil && options.generation.mcoreModel == nil
+        ? "Please set --model <model_id_or_path>" : nil
+    },
+    OptionRule("serving_takes_no_data") { options in
+      options.generation.serve != nil && !options.isInteractive
+        ? "--serve answers requests; it takes no --dataset or --val_dataset" : nil
     },
     OptionRule("validation_part") { options in
       !options.data.dataset.isEmpty && options.data.valDataset.isEmpty
@@ -52,8 +57,9 @@ public struct InferOptions: ProgramOptions {
       guard options.report.world.size > 1, !shares,
         options.isInteractive || options.generation.stream == true
       else { return nil }
-      return "interactive and streaming generation take one rank; the world has "
-        + "\(options.report.world.size)"
+      return "conversations, serving and streaming take the ranks of one model; the world has "
+        + "\(options.report.world.size), so raise --tensor_model_parallel_size or "
+        + "--expert_model_parallel_size"
     },
   ]
 

@@ -11,10 +11,8 @@ public enum ProgramBodies {
   public static let export: Programs.Body<ExportOptions> = { (options) throws(Fault) in
     try ExportEntry.run(options)
   }
-  public static let infer: Programs.Body<InferOptions> = { options throws(Fault) in
-    throw Fault(
-      .programNotBuilt, "generation comes with a later version of megatron-infer",
-      fix: "export the checkpoint with megatron-export --to_hf true and generate with transformers")
+  public static let infer: Programs.Body<InferOptions> = { (options) throws(Fault) in
+    try InferEntry.run(options)
   }
   public static let parity: Programs.Body<ParityOptions> = { (options) throws(Fault) in
     try ParityEntry.run(options)

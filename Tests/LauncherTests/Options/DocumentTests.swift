@@ -103,16 +103,4 @@ struct DocumentTests {
       #expect(row?["type"]?.string == flag.spec?.kind.name, "\(flag)")
     }
   }
-
-  @Test("megatron-infer says in one sentence that generation comes later and leaves with 2")
-  func infer() throws {
-    let options = InferOptions()
-    do {
-      _ = try ProgramBodies.infer(options)
-      throw Unexpected(what: "no fault")
-    } catch let fault as Fault {
-      #expect(fault.code == .programNotBuilt && fault.code.exit == .usage)
-      #expect(fault.message.contains("later version"))
-    }
-  }
 }

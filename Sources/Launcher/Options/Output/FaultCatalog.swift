@@ -12,7 +12,8 @@ enum FaultCatalog {
 
   /// The codes by the part of the program that declares them, in the order of docs/exit-codes.md.
   private static let rooms: [(title: String, codes: [FaultCode])] = [
-    ("Options, layout and start", launcher), ("Files and the program itself", support),
+    ("Options, layout and start", launcher), ("Generation", generation),
+    ("Files and the program itself", support),
     ("Data, chat template, tokenizer", data), ("Model", model), ("Checkpoints", checkpoint),
     ("Schedule and optimizer", optim), ("Ranks", parallel), ("Memory and processor", tensor),
   ]
@@ -56,12 +57,16 @@ enum FaultCatalog {
     .badOptimizerState, .badAdapter,
   ]
 
+  private static let generation: [FaultCode] = [
+    .promptTooLong, .badInferRequest, .tooManyRequests, .generationClosed, .cannotServe,
+  ]
+
   private static let launcher: [FaultCode] = [
     .differentCheckpoints, .noOptimizerState, .noRandomState, .idOutsideVocabulary,
     .worldDoesNotFit, .wrongOptions,
     .unknownOption,
     .badOptionValue, .optionsDisagree, .refusedOption, .unknownCommand, .launchContradiction,
-    .unknownFaultCode, .programMissing, .programNotBuilt, .hang,
+    .unknownFaultCode, .programMissing, .hang,
   ]
 
   /// What the exit code of a fault means for a job script.

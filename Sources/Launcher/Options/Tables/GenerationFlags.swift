@@ -4,6 +4,10 @@ import Support
 public struct GenerationFlags: Sendable {
   public enum Metric: String, OptionChoice { case acc, rouge }
 
+  /// `[HOST:]PORT` to answer at over HTTP.
+  public var serve: String?
+  /// Folder with a Megatron checkpoint whose weights generate.
+  public var mcoreModel: String?
   public var loadArgs = true
   public var loadDataArgs = false
   /// nil: true when interactive.
@@ -59,7 +63,8 @@ public struct GenerationFlags: Sendable {
       return "must be -1 or at least 1, got \(value)"
     },
     .init(\.writeBatchSize, "write_batch_size", "Answers between writes; 0 or less writes once."),
-    .init(\.metric, "metric", "Compare answers with labels."),
+    Option(\.metric, "metric", "Compare answers with labels: acc counts equal ones.")
+      .refusing(["rouge"], "rouge is not computed; the result file has answers and labels"),
     Option(recorded: "infer_backend", .text, .text("pt"), "Engine.")
       .refused("there is one engine, called pt for compatibility"),
     Option(recorded: "merge_lora", .bool, .bool(false), "Merge adapters first.").refused(
@@ -71,8 +76,11 @@ public struct GenerationFlags: Sendable {
       0),
     Option(\.maxModelLen, "max_model_len", "Longest text of the model.").unset("from config.json")
       .atLeast(1),
-    Option(recorded: "serve", .text, "Answer over HTTP.").group(.own).refused(
-      "this is not built yet"),
+    Option(\.mcoreModel, "mcore_model", "Folder above iter_xxxxxxx whose weights are used.").path(),
+    Option(
+      \.serve, "serve",
+      "Answer over HTTP at [HOST:]PORT; the host is this machine alone without one."
+    ).group(.own),
   ].map { $0.spec.group == .own ? $0 : $0.group(.generation) }
 
   /// The same names in programs that do not generate.

@@ -1,0 +1,127 @@
+import DataPipeline
+import Foundation
+import Model
+import Parallel
+import Support
+import Tensor
+
+/// Which model generates, and how it speaks.
+struct ModelSource: Sendable {
+  /// Folder in published layout, or an id in a hub's cache.
+  var model: String?
+  /// Folder above `iter_…` with the weights; configuration and tokenizer come from `model` or from
+  /// the folder itself.
+  var mcoreModel: String?
+  var dtype: ModelFlags.TorchDType?
+  var modelType: String?
+  var template: String?
+  var system: String?
+  var responsePrefix: String?
+  var usesChatTemplate = true
+  /// Most tokens of a prompt, and what happens to longer ones.
+  var maxLength: Int?
+  var truncation = DataPipeline.TruncationStrategy.delete
+  var maxModelLength: Int?
+  var seed = 42
+  var hub: ModelFolder.Hub?
+}
+
+/// A model of this rank, ready to generate, with what turns conversations into tokens and back.
+struct LoadedModel {
+  let folder: ModelFolder
+  let model: QwenText
+  let setting: GenerationSetting
+  let groups: RankGroups
+  let choice: TemplateChoice
+  let prompts: PromptBuilder
+
+  /// - Throws: `FILE-…`, `MODEL-…`, `CKPT-…`, `LAYOUT-001`, `DATA-2xx`, `MEM-001`.
+  init(
+    _ source: ModelSource, shape: MeshShape, world: any Communicator, engine: Engine
+  ) throws(Fault) {
+    folder = try ModelFolder(
+      model: source.model, checkpoint: source.mcoreModel.map(PathText.expanded), hub: source.hub)
+    groups = try RankGroups.make(world, shape, folder.config).1
+    try Self.refuseReplicas(groups, folder.config)
+    setting = GenerationSetting(
+      engine: engine, groups: groups.model,
+      rowSharers: groups.rowSharers(hasExperts: folder.config.experts != nil))
+    model = try Self.model(source, folder, groups, engine)
+    let tokenizer = try Tokenizer(folder: folder.path)
+    (choice, prompts) = try Self.speech(source, folder, tokenizer)
+  }
+
+  private static func model(
+    _ source: ModelSource, _ folder: ModelFolder, _ groups: RankGroups, _ engine: Engine
+  ) throws(Fault) -> QwenText {
+    let named =
+      source.dtype ?? folder.config.dtype.flatMap(ModelFlags.TorchDType.init(rawValue:))
+      ?? .bfloat16
+    // Values of fp16 are held as fp32, as in training.
+    let dtype: DType = named == .bfloat16 ? .bfloat16 : .float32
+    let model = try QwenText(
+      folder.config, layout: groups.layout, dtype: dtype, router: RouterOptions(folder.config),
+      on: engine)
+    if let path = source.mcoreModel {
+      let loaded = try LoadedCheckpoint(PathText.expanded(path))
+      try model.load(from: try MegatronWeights(loaded.folder, folder.config))
+    } else {
+      try model.load(
+        from: PublishedWeightSource(try PublishedFolder(folder.path), NameMap(folder.config)))
+    }
+    if named == .float16 {
+      for parameter in model.parameters { try parameter.tensor.roundToHalf() }
+    }
+    try model.prepareForGeneration()
+    return model
+  }
+
+  private static func speech(
+    _ source: ModelSource, _ folder: ModelFolder, _ tokenizer: Tokenizer
+  ) throws(Fault) -> (TemplateChoice, PromptBuilder) {
+    let choice = try TemplateChoice(
+      TemplateChoice.Facts(
+        model: source.model ?? folder.path,
+        architectures: folder.configuration["architectures"]?.array?.compactMap(\.string) ?? [],
+        chatTemplate: tokenizer.chatTemplate, modelType: source.modelType,
+        template: source.template))
+    var options = TemplateOptions(template: choice.template)
+    options.usesChatTemplate = source.usesChatTemplate
+    if let system = source.system {
+      options.system = try TemplateOptions.systemText(
+        system.hasSuffix(".txt") ? PathText.expanded(system) : system)
+    }
+    options.maxLength = source.maxLength
+    options.truncation = source.truncation
+    options.responsePrefix = source.responsePrefix
+    options.vocabularySize = folder.config.vocabularySize
+    let prompts = PromptBuilder(
+      template: try ChatTemplate(options: options, tokenizer: tokenizer),
+      defaults: try GenerationDefaults(folder: folder.path),
+      maxModelLength: source.maxModelLength ?? folder.config.maxPositions,
+      vocabularySize: folder.config.vocabularySize, seed: source.seed)
+    return (choice, prompts)
+  }
+
+  /// With experts over ranks all ranks serve one model together.
+  private static func refuseReplicas(_ groups: RankGroups, _ config: QwenConfig) throws(Fault) {
+    guard config.experts != nil, groups.ep.size > 1, groups.edp.size > 1 else { return }
+    throw Fault(
+      .layoutRefused, "the ranks hold \(groups.edp.size) copies of the experts",
+      expected: "expert_model_parallel_size · expert_tensor_parallel_size ranks",
+      found: "\(groups.world.size)",
+      fix: "start \(groups.ep.size * groups.etp.size) ranks, or raise --expert_model_parallel_size")
+  }
+
+  /// Ranks that hold the same tokens work as one; the others are replicas of it.
+  var replicas: (index: Int, count: Int) {
+    setting.rowSharers != nil ? (0, 1) : (groups.dp.rank, groups.dp.size)
+  }
+
+  func loop(maxBatch: Int) -> GenerationLoop {
+    let tokenizer = prompts.template.tokenizer
+    return GenerationLoop(model: model, setting: setting, maxBatch: maxBatch) {
+      tokenizer.bytes(of: $0)
+    }
+  }
+}
