@@ -30,6 +30,7 @@ typedef struct {
   int chunks, levels;
   long chunk_cells;
   uint32_t *a;
+  float *wide; /* a run of a panel whose cells are widened for many rows */
   float *sum, *stack;
   size_t tile;
 } panel_block;
@@ -57,8 +58,9 @@ static panel_block block_of(const panel_plan *p, int thread, long item, ck_engin
   b.chunk_cells = ck_cells(p->kit, g->k / b.chunks);
   b.tile = round16((size_t)((b.m1 - b.m0) * (b.p1 - b.p0) * p->kit->nr));
   size_t a = p->a ? 0 : round16((size_t)(b.m1 - b.m0) * CELLS + 16);
-  float *base = ck_scratch(e, thread, (a + b.tile * (size_t)(b.levels + 1)) * sizeof(float));
-  b.a = (uint32_t *)base, b.sum = base + a, b.stack = b.sum + b.tile;
+  size_t wide = p->a ? 0 : (size_t)(CELLS * p->kit->nr);
+  float *base = ck_scratch(e, thread, (a + wide + b.tile * (size_t)(b.levels + 1)) * sizeof(float));
+  b.a = (uint32_t *)base, b.wide = base + a, b.sum = b.wide + wide, b.stack = b.sum + b.tile;
   return b;
 }
 
@@ -82,6 +84,14 @@ static void finish(const ck_engine *e, const panel_plan *p, const panel_block *b
                      ck_min(p->kit->nr, g->n - n));
 }
 
+enum { MANY = 4 }; /* micro-tiles of rows that pay for widening a panel once */
+
+/* Cells of two bytes as fp32. */
+static void widen(const ck_engine *e, const void *cells, long count, float *out) {
+  ck_map_ctx c = {.a_type = CK_BF16, .out_type = CK_F32, .a = cells, .out = out};
+  e->table->convert(&c, 0, count);
+}
+
 /* Cells [s, s+cells) of one chunk: all rows of the block against all its panels. */
 static void multiply_cells(const ck_engine *e, const panel_plan *p, const panel_block *b, int chunk,
                            long s, long cells) {
@@ -99,11 +109,14 @@ static void multiply_cells(const ck_engine *e, const panel_plan *p, const panel_
   for (long panel = b->p0; panel < b->p1; panel++) {
     const char *w = (const char *)p->g->b + ck_panel_size(kit, panel, total) +
                     ck_panel_size(kit, 1, at);
+    int is_wide = kit->stored == 2 && parts >= MANY;
+    if (is_wide) widen(e, w, cells * kit->nr, b->wide);
     for (long i = 0; i < parts; i++) {
       long r0 = rows * i / parts, here = rows * (i + 1) / parts - r0;
       const uint32_t *a = p->a ? p->a + at * rows : b->a + r0 * cells;
       float *t = b->sum + ((panel - b->p0) * rows + r0) * kit->nr;
-      kit->micro_stored((int)here, a, w, cells, t, kit->nr, s > 0);
+      if (is_wide) kit->micro((int)here, a, (const uint32_t *)b->wide, cells, t, kit->nr, s > 0);
+      else kit->micro_stored((int)here, a, w, cells, t, kit->nr, s > 0);
       if (done) finish(e, p, b, chunk, t, b->m0 + r0, here, panel);
     }
   }

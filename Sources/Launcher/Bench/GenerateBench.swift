@@ -14,11 +14,6 @@ struct GenerateBench {
   let options: BenchOptions
   let world: any Communicator
 
-  private static let prompts = [512, 2048]
-  private static let batches = [1, 4]
-  private static let contexts = [128, 512, 2048]
-  private static let newTokens = 32
-
   func run() throws(Fault) {
     guard let folder = options.model.model else {
       throw Fault(.wrongOptions, "generation needs a model", at: .flag("model"))
@@ -38,15 +33,20 @@ struct GenerateBench {
           rowSharers: groups.rowSharers(hasExperts: config.experts != nil)),
         repeats: options.bench.repeats, isWriter: world.rank == 0,
         name: folder.split(separator: "/").last.map(String.init) ?? folder)
-      for prompt in Self.prompts where prompt <= config.maxPositions {
+      for prompt in sizes(\.prompts) where prompt <= config.maxPositions {
         try bench.prefill(prompt)
       }
-      for batch in Self.batches {
-        for context in Self.contexts where context + Self.newTokens <= config.maxPositions {
-          try bench.decode(batch, context: context, new: Self.newTokens)
+      for batch in sizes(\.batches) {
+        for context in sizes(\.contexts) where context + new <= config.maxPositions {
+          try bench.decode(batch, context: context, new: new)
         }
       }
     }
+  }
+
+  private var new: Int { options.generate.newTokens }
+  private func sizes(_ path: KeyPath<GenerateBenchFlags, [String]>) -> [Int] {
+    GenerateBenchFlags.numbers(options.generate[keyPath: path])
   }
 
   private var types: [DType] {

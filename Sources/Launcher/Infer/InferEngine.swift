@@ -38,13 +38,18 @@ public final class InferEngine: Sendable {
 
   /// - Parameters:
   ///   - model: a folder in published layout, or the id of a downloaded model.
+  ///   - adapters: the folder of an adapter of the model, at most one.
   ///   - maxBatchSize: answers that are made at a time; −1 for no limit.
   /// - Throws: what loading throws.
   public convenience init(
-    model: String, maxBatchSize: Int = 1, options: Options = Options()
+    model: String, adapters: [String] = [], maxBatchSize: Int = 1, options: Options = Options()
   ) throws(Fault) {
+    guard adapters.count <= 1 else {
+      throw Fault(.badOptionValue, "one adapter is used at a time", found: "\(adapters.count)")
+    }
     var source = ModelSource()
     source.model = model
+    source.adapter = adapters.first
     if let name = options.torchDType {
       guard let dtype = ModelFlags.TorchDType(rawValue: name) else {
         throw Fault(

@@ -68,7 +68,9 @@ struct InferProgram {
 
   private func resultPath(_ folder: ModelFolder) -> String {
     if let path = options.generation.resultPath { return PathText.absolute(path) }
-    let weights = options.generation.mcoreModel.map(PathText.expanded) ?? folder.path
+    let generation = options.generation
+    let weights =
+      (generation.adapters.first ?? generation.mcoreModel).map(PathText.expanded) ?? folder.path
     return ResultFile.defaultPath(folder: weights, model: options.model.model ?? folder.path)
   }
 
@@ -136,6 +138,8 @@ extension InferOptions {
     var source = ModelSource()
     source.model = model.model
     source.mcoreModel = generation.mcoreModel
+    source.adapter = generation.adapters.first
+    source.merges = generation.mergeLora
     source.dtype = model.torchDType
     source.modelType = model.modelType
     source.template = template.template

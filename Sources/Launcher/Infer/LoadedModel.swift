@@ -1,3 +1,4 @@
+import Checkpoint
 import DataPipeline
 import Foundation
 import Model
@@ -7,11 +8,15 @@ import Tensor
 
 /// Which model generates, and how it speaks.
 struct ModelSource: Sendable {
-  /// Folder in published layout, or an id in a hub's cache.
+  /// Folder in published layout, or an id in a hub's cache; nil: the base that the adapter names.
   var model: String?
   /// Folder above `iter_…` with the weights; configuration and tokenizer come from `model` or from
   /// the folder itself.
   var mcoreModel: String?
+  /// Folder of an adapter in published layout.
+  var adapter: String?
+  /// Add the adapter to the weights instead of computing it beside them.
+  var merges = false
   var dtype: ModelFlags.TorchDType?
   var modelType: String?
   var template: String?
@@ -39,36 +44,52 @@ struct LoadedModel {
   init(
     _ source: ModelSource, shape: MeshShape, world: any Communicator, engine: Engine
   ) throws(Fault) {
+    let adapter = try source.adapter.map { (path) throws(Fault) in
+      try AdapterFolder(PathText.expanded(path))
+    }
     folder = try ModelFolder(
-      model: source.model, checkpoint: source.mcoreModel.map(PathText.expanded), hub: source.hub)
+      model: source.model ?? (source.mcoreModel == nil ? adapter?.config.baseModel : nil),
+      checkpoint: source.mcoreModel.map(PathText.expanded), hub: source.hub)
     groups = try RankGroups.make(world, shape, folder.config).1
     try Self.refuseReplicas(groups, folder.config)
     setting = GenerationSetting(
       engine: engine, groups: groups.model,
       rowSharers: groups.rowSharers(hasExperts: folder.config.experts != nil))
-    model = try Self.model(source, folder, groups, engine)
+    model = try Self.model(source, folder, adapter, groups, engine)
     let tokenizer = try Tokenizer(folder: folder.path)
     (choice, prompts) = try Self.speech(source, folder, tokenizer)
   }
 
   private static func model(
-    _ source: ModelSource, _ folder: ModelFolder, _ groups: RankGroups, _ engine: Engine
+    _ source: ModelSource, _ folder: ModelFolder, _ adapterFolder: AdapterFolder?,
+    _ groups: RankGroups, _ engine: Engine
   ) throws(Fault) -> QwenText {
     let named =
       source.dtype ?? folder.config.dtype.flatMap(ModelFlags.TorchDType.init(rawValue:))
       ?? .bfloat16
     // Values of fp16 are held as fp32, as in training.
     let dtype: DType = named == .bfloat16 ? .bfloat16 : .float32
+    let map = NameMap(folder.config)
+    let adapter = try adapterFolder.map { (stored) throws(Fault) in
+      try PublishedAdapter(stored, map)
+    }
+    var plan = adapter?.plan
+    plan?.dropout = 0
     let model = try QwenText(
       folder.config, layout: groups.layout, dtype: dtype, router: RouterOptions(folder.config),
-      on: engine)
+      adapters: source.merges ? nil : plan, on: engine)
+    var weights: any WeightSource
     if let path = source.mcoreModel {
       let loaded = try LoadedCheckpoint(PathText.expanded(path))
-      try model.load(from: try MegatronWeights(loaded.folder, folder.config))
+      weights = try MegatronWeights(loaded.folder, folder.config)
     } else {
-      try model.load(
-        from: PublishedWeightSource(try PublishedFolder(folder.path), NameMap(folder.config)))
+      weights = PublishedWeightSource(try PublishedFolder(folder.path), map)
     }
+    if source.merges, let adapter, let plan {
+      weights = MergedWeights(base: weights, adapter: adapter, plan: plan, engine: engine)
+    }
+    try model.load(from: weights)
+    if !source.merges, let adapter { try model.loadAdapters(from: adapter) }
     if named == .float16 {
       for parameter in model.parameters { try parameter.tensor.roundToHalf() }
     }
@@ -82,7 +103,7 @@ struct LoadedModel {
     let choice = try TemplateChoice(
       TemplateChoice.Facts(
         model: source.model ?? folder.path,
-        architectures: folder.configuration["architectures"]?.array?.compactMap(\.string) ?? [],
+        architectures: [folder.config.family.architecture],
         chatTemplate: tokenizer.chatTemplate, modelType: source.modelType,
         template: source.template))
     var options = TemplateOptions(template: choice.template)

@@ -30,7 +30,8 @@ public struct InferOptions: ProgramOptions {
     var definition = ProgramDefinition(name: .infer, defaults: InferOptions(), table: table)
     definition.reload = { parsed, complaints in
       SavedArguments.reloadForReading(
-        &parsed, from: ["model", "mcore_model"], table: table, loadArgs: true, &complaints)
+        &parsed, from: ["adapters", "mcore_model", "model"], table: table, loadArgs: true,
+        &complaints)
     }
     definition.derive = { options, _ in options.derive() }
     definition.rules = rules
@@ -40,6 +41,7 @@ public struct InferOptions: ProgramOptions {
   static let rules: [OptionRule<InferOptions>] = [
     OptionRule("model_known") { options in
       options.model.model == nil && options.generation.mcoreModel == nil
+        && options.generation.adapters.isEmpty
         ? "Please set --model <model_id_or_path>" : nil
     },
     OptionRule("serving_takes_no_data") { options in

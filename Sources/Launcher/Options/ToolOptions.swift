@@ -59,6 +59,7 @@ public struct ParityOptions: ProgramOptions {
 /// All options of `megatron-bench`.
 public struct BenchOptions: ProgramOptions {
   public var bench = BenchFlags()
+  public var generate = GenerateBenchFlags()
   public var model = ModelFlags()
   public var parallel = ParallelFlags()
   public var recompute = RecomputeFlags()
@@ -69,7 +70,8 @@ public struct BenchOptions: ProgramOptions {
   public init() {}
 
   static let table = OptionTable<BenchOptions>(
-    BenchFlags.rows.rows(in: \.bench) + ModelFlags.rows.rows(in: \.model)
+    BenchFlags.rows.rows(in: \.bench) + GenerateBenchFlags.rows.rows(in: \.generate)
+      + ModelFlags.rows.rows(in: \.model)
       + ParallelFlags.layoutRows.rows(in: \.parallel)
       + RecomputeFlags.rows.rows(in: \.recompute)
       + [LoggingFlags.levelRow].rows(in: \.logging)

@@ -92,6 +92,52 @@ struct InferEngineTests {
     #expect(try answer(model.loop(maxBatch: 1), messages) == continued)
   }
 
+  @Test("An adapter changes the answers, merged or beside the weights; a zero one changes nothing")
+  func adapters() async throws {
+    let folder = try TemporaryFolder()
+    let model = folder.path + "/dense"
+    try TinyModel.write(.dense, to: model)
+    let random = CounterRandom(seed: 1, purpose: "adapter")
+    func adapter(_ name: String, scale: Float) throws -> String {
+      let path = folder.path + "/" + name
+      try Folder.make(path)
+      try folder.write(
+        name + "/adapter_config.json",
+        #"{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "bias": "none", "#
+          + #""target_modules": ["down_proj"], "base_model_name_or_path": "\#(model)"}"#)
+      let base = "base_model.model.model.layers.1.mlp.down_proj"
+      let tensors = [("lora_A", [2, 128], Float(1)), ("lora_B", [64, 2], scale)].map {
+        half, shape, scale in
+        (
+          base + ".\(half).weight", shape,
+          (0..<shape.reduce(1, *)).map { Float(random.normal($0)) * scale }
+        )
+      }
+      try GoldenWriter.write(tensors, to: path + "/adapter_model.safetensors")
+      return path
+    }
+    func answer(_ path: String?, merges: Bool = false) async throws -> String {
+      var source = ModelSource()
+      // Without a name the base is the one that the adapter was made for.
+      source.model = path == nil ? model : nil
+      source.adapter = path
+      source.merges = merges
+      source.dtype = .float32
+      var run = RunFlags()
+      run.threads = 1
+      let engine = try InferEngine(source, run: run, launch: LaunchEnvironment([:]), maxBatch: 1)
+      var config = RequestConfig()
+      config.maxTokens = 12
+      config.temperature = 0
+      return try await engine.infer([InferRequest("Hi")], config)[0].choices[0].message.content
+    }
+    let plain = try await answer(nil)
+    #expect(try await answer(try adapter("zero", scale: 0)) == plain)
+    let beside = try await answer(try adapter("large", scale: 0.5))
+    #expect(beside != plain)
+    #expect(try await answer(folder.path + "/large", merges: true) == beside)
+  }
+
   @Test("A prompt that leaves no room is refused, and no answer goes beyond the model")
   func length() async throws {
     let engine = try engine(TemporaryFolder(), .dense, batch: 1)

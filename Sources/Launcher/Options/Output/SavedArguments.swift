@@ -78,8 +78,11 @@ public enum SavedArguments {
   ) {
     guard parsed["load_args"].map({ $0 == .bool(true) }) ?? loadArgs else { return }
     let paths = folders.compactMap { name -> String? in
-      if case .text(let path)? = parsed[name] { return path }
-      return nil
+      switch parsed[name] {
+      case .text(let path)?: return path
+      case .list(let paths)?: return paths.first
+      default: return nil
+      }
     }
     var keys = Keys(forced: forced, filled: filled)
     if parsed["load_data_args"] == .bool(true) { keys.forced += DataFlags.restored }

@@ -8,6 +8,8 @@ public struct GenerationFlags: Sendable {
   public var serve: String?
   /// Folder with a Megatron checkpoint whose weights generate.
   public var mcoreModel: String?
+  public var adapters: [String] = []
+  public var mergeLora = false
   public var loadArgs = true
   public var loadDataArgs = false
   /// nil: true when interactive.
@@ -67,10 +69,13 @@ public struct GenerationFlags: Sendable {
       .refusing(["rouge"], "rouge is not computed; the result file has answers and labels"),
     Option(recorded: "infer_backend", .text, .text("pt"), "Engine.")
       .refused("there is one engine, called pt for compatibility"),
-    Option(recorded: "merge_lora", .bool, .bool(false), "Merge adapters first.").refused(
-      TunerFlags.noAdapters),
-    Option(recorded: "adapters", .list, .list([]), "Adapter folders.").refused(
-      TunerFlags.noAdapters),
+    .init(
+      \.mergeLora, "merge_lora",
+      "Add the adapter to the weights instead of computing it beside them."),
+    Option(\.adapters, "adapters", "Folder of an adapter (adapter_config.json).").check {
+      guard case .list(let words) = $0, words.count > 1 else { return nil }
+      return "one adapter is used at a time, got \(words.count)"
+    },
     .init(\.logprobs, "logprobs", "Give the log probabilities of the answer."),
     Option(\.topLogprobs, "top_logprobs", "Give those of this many likeliest tokens too.").atLeast(
       0),
