@@ -80,8 +80,8 @@ struct LoadedModel {
       adapters: source.merges ? nil : plan, on: engine)
     var weights: any WeightSource
     if let path = source.mcoreModel {
-      let loaded = try LoadedCheckpoint(PathText.expanded(path))
-      weights = try MegatronWeights(loaded.folder, folder.config)
+      let place = try CheckpointLocator.resolve(PathText.expanded(path), fallback: .stop)
+      weights = try MegatronWeights(place.folder, folder.config)
     } else {
       weights = PublishedWeightSource(try PublishedFolder(folder.path), map)
     }
