@@ -196,12 +196,24 @@ static void run_item(void *ctx, int thread, long item) {
   run_block((ck_engine *)(uintptr_t)list->e, p, thread, item - p->first_item);
 }
 
+/* The products OpenBLAS can do; returns 0 if one of the list is not. */
+static int run_by_blas(ck_engine *e, const ck_gemm_args *list, long count) {
+  for (long i = 0; i < count; i++)
+    if (!ck_blas_takes(&list[i])) return 0;
+  for (long i = 0; i < count; i++) {
+    size_t floats = (size_t)ck_blas_scratch(&list[i]);
+    ck_blas_gemm(e->blas, &list[i], floats ? ck_scratch(e, -1, floats * sizeof(float)) : NULL);
+  }
+  return 1;
+}
+
 void ck_gemm_grouped(ck_engine *e, const ck_gemm_args *list, long count) {
   if (count <= 0) return;
   if (list[0].b_panels) {
     ck_panel_gemm_grouped(e, list, count);
     return;
   }
+  if (e->blas && run_by_blas(e, list, count)) return;
   product_plan one, *plans = &one;
   if (count > 1) plans = ck_scratch(e, -1, (size_t)count * sizeof *plans);
   long items = 0, used = 0;
