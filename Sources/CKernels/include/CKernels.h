@@ -247,7 +247,8 @@ void ck_softmax_rows(ck_engine *e, long rows, long n, const float *x, float *y, 
  *   max:  m[r] = max_j z[r][j]
  *   sums: parts[r][p] = lanes sum over part p of exp(z - m[r]); parts cut n equally;
  *         target[r] = z[r][label[r]] - m[r] if 0 <= label[r] < n else -0.0  (label is local)
- *   grad: g[r][j] = (exp(z - m[r])/sum[r] - [j == label[r]]) * seed[r], in `type`; may be z if fp32. */
+ *   grad: g[r][j] = (exp(z - m[r])*(1/sum[r]) - [j == label[r]]) * seed[r], in `type`; may be z if
+ *         fp32. */
 void ck_ce_max(ck_engine *e, long rows, long n, const float *z, float *m);
 void ck_ce_sums(ck_engine *e, long rows, long n, int parts, const float *z, const float *m,
                 const int32_t *label, float *part_sums, float *target);
