@@ -85,7 +85,7 @@ let package = Package(
       linkerSettings: [.linkedLibrary("mpi")]),
     .target(
       name: "CKernels", exclude: ["README.md"] + kernelBodies, cSettings: cSettings,
-      linkerSettings: [.linkedLibrary("pthread"), .linkedLibrary("m")]),
+      linkerSettings: [.linkedLibrary("pthread"), .linkedLibrary("m"), .linkedLibrary("dl")]),
     .target(
       name: "CMedia", exclude: ["README.md"], cSettings: cSettings,
       linkerSettings: mediaLibraries.map { .linkedLibrary($0) }),

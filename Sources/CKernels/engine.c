@@ -78,6 +78,7 @@ ck_engine *ck_engine_create(int threads, int pin, int level) {
 void ck_engine_destroy(ck_engine *e) {
   if (!e) return;
   ck_pool_destroy(e->pool);
+  ck_blas_unload(e->blas);
   for (int i = 0; i <= e->threads; i++) free(e->arena[i].base);
   free(e->arena);
   free(e);
@@ -85,6 +86,35 @@ void ck_engine_destroy(ck_engine *e) {
 
 int ck_engine_threads(const ck_engine *e) { return e->threads; }
 ck_level ck_engine_level(const ck_engine *e) { return e->level; }
+
+long ck_engine_allocations(const ck_engine *e) { return e->allocations; }
+
+int ck_engine_use_openblas(ck_engine *e) {
+  if (!e->blas) e->blas = ck_blas_load(e->threads);
+  return e->blas != NULL;
+}
+
+typedef struct {
+  const ck_kit *kit;
+  long steps;
+  double operations; /* of one item: the same for all */
+} peak_run;
+
+static void peak_item(void *ctx, int thread, long item) {
+  (void)thread;
+  peak_run *r = ctx;
+  float keep[16];
+  double operations = r->kit->peak(r->steps, keep);
+  if (item == 0) r->operations = operations;
+}
+
+double ck_peak(ck_engine *e, ck_dtype type, long steps) {
+  /* Several items per thread, so that a thread that wakes late does not count for a whole one. */
+  long items = e->threads == 1 ? 1 : 8L * e->threads;
+  peak_run r = {.kit = type == CK_BF16 ? &e->table->bf16 : &e->table->f32, .steps = steps};
+  ck_pool_run(e->pool, items, peak_item, &r);
+  return r.operations * (double)items;
+}
 
 void *ck_scratch(ck_engine *e, int thread, size_t bytes) {
   int i = thread < 0 ? e->threads : thread;
@@ -101,6 +131,7 @@ void *ck_scratch(ck_engine *e, int thread, size_t bytes) {
   if (align == huge) madvise(e->arena[i].base, size, MADV_HUGEPAGE);
 #endif
   e->arena[i].bytes = size;
+  e->allocations++;
   return e->arena[i].base;
 }
 

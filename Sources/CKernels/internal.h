@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gemm/openblas.h"
 #include "include/CKernels.h"
 
 typedef struct ck_pool ck_pool;
@@ -43,6 +44,9 @@ typedef struct {
   /* `micro` with such a second operand. */
   void (*micro_stored)(int mr, const uint32_t *a, const void *b, long cells, float *t, long ldt,
                        int load);
+  /* `steps` multiply-adds in each accumulator of the micro-tile, in registers; returns their
+   * floating-point operations. `keep` (16 floats) receives a sum so that nothing is left out. */
+  double (*peak)(long steps, float *keep);
 } ck_kit;
 
 static inline long ck_cells(const ck_kit *kit, long k) { return kit->pairs ? (k + 1) / 2 : k; }
@@ -172,6 +176,8 @@ struct ck_engine {
   ck_level level;
   const ck_table *table;
   ck_pool *pool;
+  ck_blas *blas; /* NULL: own products */
+  _Atomic long allocations; /* of scratch */
   struct {
     void *base;
     size_t bytes;

@@ -1,18 +1,18 @@
 /* Matrix products: a flat list of blocks of C over the threads.
  *
- * A block belongs to one thread, which packs what it needs: B once per block and k block, A in
- * slices of rows. Sums: inside a chunk of k one chain, continued over k blocks through an fp32
+ * A block belongs to one thread, which packs what it needs, per k block: all rows of A once, then B
+ * panel by panel, each just before all rows are multiplied with it (Goto & van de Geijn 2008). Sums: inside a chunk of k one chain, continued over k blocks through an fp32
  * tile; chunks are added as a balanced tree by a stack of tiles (level l holds a finished run of
  * 2^l chunks). So neither block sizes nor threads show in the result. */
 #include <string.h>
 
 #include "../internal.h"
 
+/* A's block stays in the second-level cache (720 kB), a panel of B in the first (32 kB). */
 enum {
-  SLICE_ROWS = 96, /* rows of A packed together */
-  BLOCK_ROWS = 480,
-  BLOCK_COLS = 384,
-  K_CELLS = 384 /* longest run of cells packed at once */
+  BLOCK_ROWS = 720,
+  BLOCK_COLS = 1536,
+  K_CELLS = 256 /* longest run of cells packed at once */
 };
 
 typedef struct {
@@ -49,23 +49,27 @@ static const ck_kit *kit_of(const ck_engine *e, const ck_gemm_args *g) {
   return g->ab_type == CK_BF16 ? &e->table->bf16 : &e->table->f32;
 }
 
-/* Smaller blocks where there would be too few for the threads. */
+/* Blocks of even size. With several threads there are some for each; among the ways to cut, the one
+ * that packs least: A once per block of columns, B once per block of rows. */
 static void plan_blocks(product_plan *p, int threads, long others) {
   const ck_gemm_args *g = p->g;
   long nr = p->kit->nr, wanted = ck_max(1, 4L * threads / ck_max(others, 1));
   if (threads == 1) wanted = 1;
-  p->block_rows = BLOCK_ROWS, p->block_cols = BLOCK_COLS;
-  for (;;) {
-    p->row_blocks = ck_ceil_div(g->m, p->block_rows);
-    p->col_blocks = ck_ceil_div(g->n, p->block_cols);
-    if (p->row_blocks * p->col_blocks >= wanted) break;
-    if (p->block_cols > 2 * nr && p->block_cols * 2 > p->block_rows) p->block_cols /= 2;
-    else if (p->block_rows > 48) p->block_rows /= 2;
-    else break;
+  long rows = ck_ceil_div(g->m, BLOCK_ROWS), cols = ck_ceil_div(g->n, BLOCK_COLS);
+  long most_rows = ck_max(rows, g->m / 48), most_cols = ck_max(cols, g->n / (2 * nr));
+  double best = -1;
+  for (long r = rows; r <= most_rows; r++) {
+    long c = ck_min(ck_max(cols, ck_ceil_div(wanted, r)), most_cols);
+    double packed = (double)g->m * (double)c + (double)g->n * (double)r;
+    /* Too few blocks leave threads idle, which is worse than any packing. */
+    if (r * c < wanted) packed += 1e3 * (double)(wanted - r * c) * (double)(g->m + g->n);
+    if (best < 0 || packed < best) best = packed, p->row_blocks = r, p->col_blocks = c;
+    if (r >= wanted) break;
   }
-  /* Even shares. */
-  p->block_rows = ck_ceil_div(g->m, ck_max(p->row_blocks, 1));
-  p->row_blocks = p->block_rows ? ck_ceil_div(g->m, p->block_rows) : 0;
+  p->block_rows = ck_ceil_div(g->m, p->row_blocks);
+  p->row_blocks = ck_ceil_div(g->m, p->block_rows);
+  p->block_cols = ck_round_up(ck_ceil_div(g->n, p->col_blocks), nr);
+  p->col_blocks = ck_ceil_div(g->n, p->block_cols);
 }
 
 static void pack_b(const product_plan *p, uint32_t *dst, long n0, long n1, long k0, long k) {
@@ -102,10 +106,10 @@ typedef struct {
   long k0, k;
 } k_block;
 
-/* Tile [rows][nr] of the block at row r0 and column n, in a tile buffer of the block. */
-static size_t tile_at(const product_plan *p, const k_block *b, long r0, long n, long rows) {
-  return (size_t)(r0 - b->m0) * (size_t)ck_round_up(b->n1 - b->n0, p->kit->nr) +
-         (size_t)(n - b->n0) * (size_t)rows;
+/* Tile [rows][nr] at row r0 and column n in a tile buffer of the block: panel after panel, so that
+ * tiles are passed in the order they lie. */
+static size_t tile_at(const product_plan *p, const k_block *b, long r0, long n) {
+  return (size_t)(n - b->n0) * (size_t)(b->m1 - b->m0) + (size_t)(r0 - b->m0) * (size_t)p->kit->nr;
 }
 
 /* The chain of one chunk is complete: carry it up the tree, or write C after the last. */
@@ -127,25 +131,38 @@ static void finish_chunk(const ck_engine *e, const product_plan *p, const block_
                      ck_min(p->kit->nr, b->n1 - n));
 }
 
-/* Rows [s0, s1) of the block against all its columns, one k block. */
-static void multiply_slice(const ck_engine *e, const product_plan *p, const block_buffers *buf,
-                           const k_block *b, long s0, long s1) {
+/* Brings a tile's lines near while another tile is computed. */
+static void prefetch_tile(const char *at, long row_bytes, long stride, long rows) {
+  for (long r = 0; r < rows; r++)
+    for (long i = 0; i < row_bytes; i += 64) __builtin_prefetch(at + r * stride + i, 1, 3);
+}
+
+/* One k block: all rows of the block against its columns, panel by panel. */
+static void multiply_block(const ck_engine *e, const product_plan *p, const block_buffers *buf,
+                           const k_block *b) {
   const ck_kit *kit = p->kit;
-  long cells = ck_cells(kit, b->k), parts = ck_ceil_div(s1 - s0, kit->mr);
+  const ck_gemm_args *g = p->g;
+  long rows = b->m1 - b->m0, cells = ck_cells(kit, b->k), parts = ck_ceil_div(rows, kit->mr);
   for (long i = 0; i < parts; i++) {
-    long r0 = s0 + (s1 - s0) * i / parts, r1 = s0 + (s1 - s0) * (i + 1) / parts;
-    pack_a(p, buf->a + (r0 - s0) * cells, r0, r1 - r0, b->k0, b->k);
+    long r0 = rows * i / parts, r1 = rows * (i + 1) / parts;
+    pack_a(p, buf->a + r0 * cells, b->m0 + r0, r1 - r0, b->k0, b->k);
   }
   _Alignas(64) float local[CK_MAX_MR * CK_MAX_NR];
   int whole = b->first && b->last;
+  long size = (long)ck_type_size(g->c_type);
   for (long n = b->n0; n < b->n1; n += kit->nr) {
-    const uint32_t *panel = buf->b + (n - b->n0) * cells;
+    long cols = ck_min(kit->nr, b->n1 - n);
+    pack_b(p, buf->b, n, n + cols, b->k0, b->k);
     for (long i = 0; i < parts; i++) {
-      long r0 = s0 + (s1 - s0) * i / parts, rows = s0 + (s1 - s0) * (i + 1) / parts - r0;
-      size_t at = tile_at(p, b, r0, n, rows);
+      long r0 = rows * i / parts, here = rows * (i + 1) / parts - r0;
+      size_t at = tile_at(p, b, b->m0 + r0, n);
       float *t = whole ? local : buf->sum + at;
-      kit->micro((int)rows, buf->a + (r0 - s0) * cells, panel, cells, t, kit->nr, !b->first);
-      if (b->last) finish_chunk(e, p, buf, b, t, at, r0, n, rows);
+      if (!whole) prefetch_tile((char *)(t + here * kit->nr), here * kit->nr * 4, 0, 1);
+      if (b->last)
+        prefetch_tile(ck_at(g->c, g->c_type, (b->m0 + r0) * g->ldc + n), cols * size,
+                      g->ldc * size, here);
+      kit->micro((int)here, buf->a + r0 * cells, buf->b, cells, t, kit->nr, !b->first);
+      if (b->last) finish_chunk(e, p, buf, b, t, at, b->m0 + r0, n, here);
     }
   }
 }
@@ -155,7 +172,7 @@ static size_t align_floats(size_t n) { return (n + 15) / 16 * 16; }
 static block_buffers carve(ck_engine *e, const product_plan *p, int thread) {
   size_t rows = (size_t)p->block_rows, cols = (size_t)ck_round_up(p->block_cols, p->kit->nr);
   size_t tile = align_floats(rows * cols);
-  size_t a = align_floats((size_t)SLICE_ROWS * K_CELLS + 16), b = align_floats(cols * K_CELLS);
+  size_t a = align_floats(rows * K_CELLS + 16), b = (size_t)p->kit->nr * K_CELLS + 16;
   size_t stack = tile * (size_t)levels_of(chunks_of(p->g));
   float *base = ck_scratch(e, thread, (a + b + tile + stack) * sizeof(float));
   return (block_buffers){.a = (uint32_t *)base, .b = (uint32_t *)base + a, .sum = base + a + b,
@@ -176,9 +193,7 @@ static void run_block(ck_engine *e, const product_plan *p, int thread, long item
     do {
       b.k0 = b.chunk * chunk + k0, b.k = ck_min(step, chunk - k0);
       b.first = k0 == 0, b.last = k0 + b.k >= chunk;
-      pack_b(p, buf.b, b.n0, b.n1, b.k0, b.k);
-      for (long s = b.m0; s < b.m1; s += SLICE_ROWS)
-        multiply_slice(e, p, &buf, &b, s, ck_min(s + SLICE_ROWS, b.m1));
+      multiply_block(e, p, &buf, &b);
       k0 += b.k;
     } while (k0 < chunk);
   }
@@ -196,12 +211,24 @@ static void run_item(void *ctx, int thread, long item) {
   run_block((ck_engine *)(uintptr_t)list->e, p, thread, item - p->first_item);
 }
 
+/* The products OpenBLAS can do; returns 0 if one of the list is not. */
+static int run_by_blas(ck_engine *e, const ck_gemm_args *list, long count) {
+  for (long i = 0; i < count; i++)
+    if (!ck_blas_takes(&list[i])) return 0;
+  for (long i = 0; i < count; i++) {
+    size_t floats = (size_t)ck_blas_scratch(&list[i]);
+    ck_blas_gemm(e->blas, &list[i], floats ? ck_scratch(e, -1, floats * sizeof(float)) : NULL);
+  }
+  return 1;
+}
+
 void ck_gemm_grouped(ck_engine *e, const ck_gemm_args *list, long count) {
   if (count <= 0) return;
   if (list[0].b_panels) {
     ck_panel_gemm_grouped(e, list, count);
     return;
   }
+  if (e->blas && run_by_blas(e, list, count)) return;
   product_plan one, *plans = &one;
   if (count > 1) plans = ck_scratch(e, -1, (size_t)count * sizeof *plans);
   long items = 0, used = 0;

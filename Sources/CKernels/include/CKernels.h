@@ -48,6 +48,16 @@ ck_level ck_engine_level(const ck_engine *e);
 const char *ck_level_name(ck_level level);
 int ck_level_available(ck_level level);
 
+/* Multiplies fp32 matrices with OpenBLAS from now on: its own order of additions, `chunks` not kept
+ * apart, bits that depend on rows and threads. Everything else stays. Returns 0 if the library
+ * (libopenblas.so.0) is not installed. */
+int ck_engine_use_openblas(ck_engine *e);
+/* Times the engine asked the system for scratch memory so far: constant in a steady step. */
+long ck_engine_allocations(const ck_engine *e);
+/* Runs the multiply-adds of this level's products of `type` on every thread, in registers, `steps`
+ * per accumulator, and returns how many floating-point operations that were (2 per multiply-add). */
+double ck_peak(ck_engine *e, ck_dtype type, long steps);
+
 /* Runs fn(ctx, begin, end) over [0, items) in pieces of at most `grain`, on all threads. */
 typedef void (*ck_range_fn)(void *ctx, long begin, long end);
 void ck_parallel(ck_engine *e, long items, long grain, ck_range_fn fn, void *ctx);
@@ -237,7 +247,8 @@ void ck_softmax_rows(ck_engine *e, long rows, long n, const float *x, float *y, 
  *   max:  m[r] = max_j z[r][j]
  *   sums: parts[r][p] = lanes sum over part p of exp(z - m[r]); parts cut n equally;
  *         target[r] = z[r][label[r]] - m[r] if 0 <= label[r] < n else -0.0  (label is local)
- *   grad: g[r][j] = (exp(z - m[r])/sum[r] - [j == label[r]]) * seed[r], in `type`; may be z if fp32. */
+ *   grad: g[r][j] = (exp(z - m[r])*(1/sum[r]) - [j == label[r]]) * seed[r], in `type`; may be z if
+ *         fp32. */
 void ck_ce_max(ck_engine *e, long rows, long n, const float *z, float *m);
 void ck_ce_sums(ck_engine *e, long rows, long n, int parts, const float *z, const float *m,
                 const int32_t *label, float *part_sums, float *target);

@@ -72,6 +72,12 @@ V_INLINE void v_store_type(void *p, ck_dtype t, long i, long c, vf x) {
   if (c >= 16) *(vh_any *)q = h;
   else memcpy(q, &h, (size_t)c * 2);
 }
+/* Asks for the line 4 KiB behind element i. Long chains of arithmetic fill the window of
+ * out-of-order execution before it reaches the next lines, and reading then waits for computing:
+ * measured 24 ms against 13 for the exponentials of 156 MB. Behind the end nothing happens. */
+V_INLINE void v_ahead(const void *p, ck_dtype t, long i) {
+  __builtin_prefetch((const char *)p + i * (t == CK_F32 ? 4 : 2) + 4096, 0, 3);
+}
 V_INLINE vf v_load_n(const float *p, long i, long c) { return v_load_type(p, CK_F32, i, c); }
 V_INLINE void v_store_n(float *p, long i, long c, vf x) { v_store_type(p, CK_F32, i, c, x); }
 

@@ -28,6 +28,29 @@ V_INLINE vf v_exp(vf x) {
   return v_scale_two(p, n);
 }
 
+/* e^x of four vectors at once: their chains run side by side. The bits of v_exp. */
+V_INLINE void v_exp4(vf x[4]) {
+  vf r[4], p[4];
+  vi n[4];
+#define EACH(...)                         \
+  _Pragma("clang loop unroll(full)") for (int j = 0; j < 4; j++) { __VA_ARGS__; }
+  EACH(x[j] = v_pick(x[j] > 90.0f, v_set(90.0f), x[j]))
+  EACH(x[j] = v_pick(x[j] < -106.0f, v_set(-106.0f), x[j]))
+  EACH(p[j] = v_fma(x[j], v_set(CK_EXP_LOG2E), v_set(CK_ROUND_MAGIC)))
+  EACH(n[j] = (vi)p[j] - (vi)v_set(CK_ROUND_MAGIC))
+  EACH(p[j] = p[j] - CK_ROUND_MAGIC)
+  EACH(r[j] = v_fma(p[j], v_set(-CK_EXP_LN2_HIGH), x[j]))
+  EACH(r[j] = v_fma(p[j], v_set(-CK_EXP_LN2_LOW), r[j]))
+  EACH(p[j] = v_fma(v_set(CK_EXP_C6), r[j], v_set(CK_EXP_C5)))
+  EACH(p[j] = v_fma(p[j], r[j], v_set(CK_EXP_C4)))
+  EACH(p[j] = v_fma(p[j], r[j], v_set(CK_EXP_C3)))
+  EACH(p[j] = v_fma(p[j], r[j], v_set(CK_EXP_C2)))
+  EACH(p[j] = v_fma(p[j], r[j], v_set(1.0f)))
+  EACH(p[j] = v_fma(p[j], r[j], v_set(1.0f)))
+  EACH(x[j] = v_scale_two(p[j], n[j]))
+#undef EACH
+}
+
 /* 2^x for x <= 0 (attention), degree 5, relative error 9.2e-8: below -126 the result is 0. */
 V_INLINE vf v_exp2_down(vf x) {
   vi small = x < -126.0f;
@@ -42,6 +65,26 @@ V_INLINE vf v_exp2_down(vf x) {
   p = v_fma(p, f, v_set(0x1.62e42ap-1f));
   p = v_fma(p, f, v_set(1.0f));
   return (vf)((vi)(p * v_power_of_two(n)) & ~small);
+}
+
+/* v_exp2_down of four vectors side by side. */
+V_INLINE void v_exp2_down4(vf x[4]) {
+  vf f[4], p[4];
+  vi n[4], small[4];
+#define EACH(...)                         \
+  _Pragma("clang loop unroll(full)") for (int j = 0; j < 4; j++) { __VA_ARGS__; }
+  EACH(small[j] = x[j] < -126.0f)
+  EACH(x[j] = v_pick(small[j], v_set(-126.0f), x[j]))
+  EACH(p[j] = x[j] + CK_ROUND_MAGIC)
+  EACH(n[j] = (vi)p[j] - (vi)v_set(CK_ROUND_MAGIC))
+  EACH(f[j] = x[j] - (p[j] - CK_ROUND_MAGIC))
+  EACH(p[j] = v_fma(v_set(0x1.5bba14p-10f), f[j], v_set(0x1.3cea88p-7f)))
+  EACH(p[j] = v_fma(p[j], f[j], v_set(0x1.c6b752p-5f)))
+  EACH(p[j] = v_fma(p[j], f[j], v_set(0x1.ebf9bcp-3f)))
+  EACH(p[j] = v_fma(p[j], f[j], v_set(0x1.62e42ap-1f)))
+  EACH(p[j] = v_fma(p[j], f[j], v_set(1.0f)))
+  EACH(x[j] = (vf)((vi)(p[j] * v_power_of_two(n[j])) & ~small[j]))
+#undef EACH
 }
 
 V_INLINE vf v_sigmoid(vf x) { return v_set(1.0f) / (v_set(1.0f) + v_exp(-x)); }

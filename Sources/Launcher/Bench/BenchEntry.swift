@@ -1,12 +1,18 @@
-import Foundation
 import Parallel
 import Support
 
 /// The body of `megatron-bench`: JSON lines, one per measurement.
 public enum BenchEntry {
-  /// - Throws: `OPT-103` for a kind that is not measured yet.
+  /// What `all` measures; steps only of a model that is named, collectives only between ranks.
+  static let everything = [
+    "peak", "gemm", "grouped", "attention", "ops", "optimizer", "collectives", "step",
+  ]
+
+  /// - Throws: `OPT-104` for a kind that is not measured yet, `OPT-103` for one that needs more
+  ///   options or ranks.
   public static func run(_ options: BenchOptions) throws(Fault) -> ExitCode {
     try RankJob.run(options.report.launch) { (world) throws(Fault) in
+<<<<<<< HEAD
       for kind in options.bench.kinds {
         if kind == "generate" {
           try GenerateBench(options: options, world: world).run()
@@ -16,10 +22,47 @@ public enum BenchEntry {
           throw Fault(
             .wrongOptions, "megatron-bench \(kind) is not built yet", at: .flag("kinds"),
             expected: "step, generate")
+=======
+      let bench = try BenchContext(options: options, world: world)
+      var table: BenchTable?
+      if options.bench.kinds.contains("all") {
+        table = try BenchTable(options.bench.table)
+        for kind in everything where !lacksInput(kind, options, world) {
+          try measure(kind, bench)
+>>>>>>> kernels
         }
-        try StepBench(options: options, world: world).run()
+      } else {
+        for kind in options.bench.kinds { try measure(kind, bench) }
       }
+      if world.rank == 0 { try table?.write(bench.lines) }
       return .done
+    }
+  }
+
+  private static func lacksInput(
+    _ kind: String, _ options: BenchOptions, _ world: any Communicator
+  ) -> Bool {
+    switch kind {
+    case "step": return options.model.model == nil
+    case "collectives": return world.size == 1
+    default: return false
+    }
+  }
+
+  private static func measure(_ kind: String, _ bench: BenchContext) throws(Fault) {
+    switch kind {
+    case "peak": try PeakBench(bench).run()
+    case "gemm": try GEMMBench(bench).run()
+    case "grouped": try GroupedBench(bench).run()
+    case "attention": try AttentionBench(bench).run()
+    case "ops": try OperatorBench(bench).run()
+    case "optimizer": try OptimizerBench(bench).run()
+    case "collectives": try CollectiveBench(bench).run()
+    case "step": try StepBench(bench).run()
+    default:
+      throw Fault(
+        .refusedOption, "megatron-bench \(kind) is not built yet", at: .flag("kinds"),
+        expected: everything.joined(separator: ", "))
     }
   }
 }

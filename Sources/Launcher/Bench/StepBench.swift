@@ -8,17 +8,22 @@ import Tensor
 
 /// Whole training steps of a model with random weights made from its `config.json`.
 struct StepBench {
-  let options: BenchOptions
-  let world: any Communicator
+  let bench: BenchContext
+  private var options: BenchOptions { bench.options }
+  private var engine: Engine { bench.engine }
+  init(_ bench: BenchContext) { self.bench = bench }
 
+  /// - Throws: `OPT-103` without a model.
   func run() throws(Fault) {
     guard let folder = options.model.model else {
-      throw Fault(.wrongOptions, "a step needs a model", at: .flag("model"))
+      throw Fault(
+        .optionsDisagree, "a step needs a model", at: .flag("model"),
+        expected: "a folder with config.json")
     }
     let config = try QwenConfig(folder: folder)
-    let (mesh, groups) = try RankGroups.make(world, MeshShape(options.parallel), config)
-    let engine = try options.run.engine(options.report.launch)
+    let (mesh, groups) = try RankGroups.make(bench.world, MeshShape(options.parallel), config)
     let dtype = options.model.torchDType?.dtype ?? .bfloat16
+    try options.run.requireMultiplied(dtype)
     let model = try QwenText(
       config, layout: groups.layout, dtype: dtype, router: RouterOptions(config), on: engine)
     try model.initialize(seed: 1)
@@ -26,27 +31,29 @@ struct StepBench {
       OptimizedParameter.trainable(
         model.parameters, tensorRank: groups.tp.rank, expertTensorRank: groups.etp.rank),
       groups: OptimizerGroups(
-        dataParallel: groups.dp, expertDataParallel: groups.edp, world: world),
+        dataParallel: groups.dp, expertDataParallel: groups.edp, world: bench.world),
       options: OptimizerOptions(), engine: engine)
-    let row = try row(config, groups, engine)
-    var walls: [Double] = []
-    var cpus: [Double] = []
+    let row = try row(config, groups)
+    var result = StepResults()
     for step in 0...options.bench.steps {
-      let (wall, cpu) = (Clock.monotonicSeconds(), ProcessMemory.cpuSeconds)
-      try self.step(model, optimizer, row, groups, engine, step)
+      let (wall, cpu) = (Clock.monotonicSeconds(), Clock.processorSeconds())
+      if step == 1 { result.allocations = engine.systemAllocations }
       // The first step pays for memory that later ones use again.
+      result.profile.start()
+      result.loss = try self.step(model, optimizer, row, groups, step, result.profile)
       if step > 0 {
-        walls.append(Clock.monotonicSeconds() - wall)
-        cpus.append(ProcessMemory.cpuSeconds - cpu)
+        result.walls.append(Clock.monotonicSeconds() - wall)
+        result.cpus.append(Clock.processorSeconds() - cpu)
+      } else {
+        result.profile = StepProfile()
       }
     }
-    if world.rank == 0 { say(config, mesh, engine, dtype, walls.sorted(), cpus.sorted()) }
+    result.allocations = engine.systemAllocations - result.allocations
+    try say(config, mesh, dtype, result)
   }
 
   /// Random tokens; labels at the first `trained` part of every 64.
-  private func row(_ config: QwenConfig, _ groups: RankGroups, _ engine: Engine) throws(Fault)
-    -> ModelRow
-  {
+  private func row(_ config: QwenConfig, _ groups: RankGroups) throws(Fault) -> ModelRow {
     let t = options.bench.sequenceLength * options.bench.microBatchSize
     let random = CounterRandom(seed: 7, purpose: "bench")
     let ids = (0..<t).map { Int32(random.uniform($0) * Double(config.vocabularySize)) }
@@ -66,10 +73,11 @@ struct StepBench {
       vocabulary: config.vocabularySize, on: engine)
   }
 
+  /// - Returns: the loss of the row.
   private func step(
     _ model: QwenText, _ optimizer: DistributedOptimizer, _ row: ModelRow, _ groups: RankGroups,
-    _ engine: Engine, _ number: Int
-  ) throws(Fault) {
+    _ number: Int, _ profile: StepProfile
+  ) throws(Fault) -> Double {
     var seeds = LossSeeds()
     seeds.token = 1 / Float(max(1, row.trainedTokens * groups.dp.size))
     let setting = Setting(
@@ -77,40 +85,65 @@ struct StepBench {
       sequenceParallel: options.parallel.sequenceParallel, layout: row.layout, seeds: seeds)
     optimizer.beginStep(microBatches: 1)
     try optimizer.beginMicroBatch(0)
-    let tape = Tape()
+    let tape = Tape(observer: profile)
     let result = try model.loss(
       row.input, plan: RecomputePlan(), in: Context(tape: tape, setting: setting))
     try tape.seed(result.loss, with: try Tensor([1], [1], on: engine))
     try tape.backward()
     optimizer.endMicroBatch(0)
+    profile.note("gradient_buffers")
     _ = try optimizer.step(
       StepInput(iteration: number + 1, learningRate: 1e-5, weightDecay: 0.1, clip: 1))
+    profile.note("optimizer")
+    return Double(result.loss.tensor.floats[0]) / Double(max(1, row.trainedTokens))
   }
 
   private func say(
-    _ config: QwenConfig, _ mesh: ProcessMesh, _ engine: Engine, _ dtype: DType,
-    _ walls: [Double], _ cpus: [Double]
-  ) {
-    let tokens = options.bench.sequenceLength * options.bench.microBatchSize * mesh.layout.dp
-    let documents = [Int](
-      repeating: options.bench.sequenceLength, count: options.bench.microBatchSize)
-    let flops = config.trainingFlops(tokens: tokens, documents: documents)
-    let wall = walls[walls.count / 2]
-    let cpu = cpus[cpus.count / 2]
-    let record = JSONObject([
-      ("kind", .string("step")), ("model", .string(options.model.model ?? "")),
-      ("layout", .string("\(mesh.layout)")), ("level", .string("\(engine.level)")),
-      ("threads", JSONValue(engine.threads)), ("dtype", .string(dtype.rawValue)),
-      ("sequence", JSONValue(options.bench.sequenceLength)),
-      ("micro_batch", JSONValue(options.bench.microBatchSize)),
-      ("trained", JSONValue(options.bench.trained)), ("steps", JSONValue(walls.count)),
-      ("wall_seconds_per_step", JSONValue(wall)), ("cpu_seconds_per_step", JSONValue(cpu)),
-      ("fastest", JSONValue(walls[0])), ("slowest", JSONValue(walls[walls.count - 1])),
-      ("tokens_per_second", JSONValue(Double(tokens) / wall)),
-      ("model_gflop", JSONValue(flops / 1e9)),
-      ("gflops_per_second", JSONValue(flops / cpu / 1e9)),
-      ("peak_rss_bytes", JSONValue(ProcessMemory.peakBytes)),
+    _ config: QwenConfig, _ mesh: ProcessMesh, _ dtype: DType, _ result: StepResults
+  ) throws(Fault) {
+    let flags = options.bench
+    let tokens = flags.sequenceLength * flags.microBatchSize * mesh.layout.dp
+    let operations = config.trainingFlops(
+      tokens: tokens,
+      documents: [Int](
+        repeating: flags.sequenceLength, count: flags.microBatchSize * mesh.layout.dp),
+      trained: flags.trained)
+    let timing = Timing(bench.countsProcessorTime ? result.cpus : result.walls)
+    let walls = Timing(result.walls)
+    let cpus = Timing(result.cpus)
+    let peak = bench.peak(dtype == .float32 ? .float32 : .bfloat16)
+    // Ranks of one node share its cores: each has the peak of its own threads.
+    let share = operations / timing.median / (peak * Double(bench.world.size))
+    let shape = JSONObject([
+      ("model", .string(options.model.model ?? "")), ("layout", .string("\(mesh.layout)")),
+      ("seq", JSONValue(flags.sequenceLength)), ("micro_batch", JSONValue(flags.microBatchSize)),
+      ("trained", JSONValue(flags.trained)),
     ])
-    Terminal.write(JSONValue.object(record).write(.python) + "\n", to: .output)
+    let split = JSONObject(
+      result.profile.shares.map { ($0.name, JSONValue(bench.rounded($0.share))) })
+    try bench.say(
+      bench.line("step", "training_step", dtype, shape, timing) + [
+        ("steps", JSONValue(result.walls.count)), ("loss", JSONValue(result.loss)),
+        ("wall_seconds_per_step", JSONValue(walls.median)),
+        ("cpu_seconds_per_step", JSONValue(cpus.median)),
+        ("tokens_per_second", JSONValue(Double(tokens) / timing.median)),
+        ("model_gflop", JSONValue(operations / 1e9)),
+        ("GF/s", JSONValue(bench.rounded(operations / timing.median / 1e9))),
+        ("share_of_peak", JSONValue(bench.rounded(share))),
+        ("mfu", JSONValue(bench.rounded(share))),
+        ("peak_rss_bytes", JSONValue(ProcessMemory.peakBytes)),
+        ("allocations_after_first_step", JSONValue(result.allocations)),
+        ("time_split", .object(split)),
+      ])
   }
+}
+
+/// What the steps gave.
+private struct StepResults {
+  var walls: [Double] = []
+  var cpus: [Double] = []
+  var loss = 0.0
+  /// Times memory was asked from the system in the steps that count.
+  var allocations = 0
+  var profile = StepProfile()
 }

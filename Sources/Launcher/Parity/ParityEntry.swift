@@ -36,6 +36,7 @@ public enum ParityEntry {
     let (mesh, groups) = try RankGroups.make(world, MeshShape(options.parallel), config)
     let engine = try options.run.engine(launch)
     let dtype: DType = options.model.torchDType == .bfloat16 ? .bfloat16 : .float32
+    try options.run.requireMultiplied(dtype)
     let report: ParityReport
     if let adapter = options.parity.adapters {
       report = try AdapterParity(

@@ -57,7 +57,7 @@ public enum RankJob {
 
 extension RunFlags {
   /// The engine of this rank.
-  /// - Throws: `OPT-110` when the CPU lacks the level asked for.
+  /// - Throws: `OPT-110` when the CPU lacks the level asked for, `OPT-111` without OpenBLAS.
   func engine(_ launch: LaunchEnvironment) throws(Fault) -> Engine {
     let level: KernelLevel?
     switch cpuLevel {
@@ -68,6 +68,15 @@ extension RunFlags {
     case .avx512BF16: level = KernelLevel.avx512bf16
     }
     return try Engine(
-      threads: RankJob.threads(threads, launch: launch), level: level)
+      threads: RankJob.threads(threads, launch: launch), level: level,
+      multiplier: gemmBackend == .openblas ? .openBLAS : .own)
+  }
+
+  /// - Throws: `OPT-103` when another library is asked to multiply what it cannot.
+  func requireMultiplied(_ dtype: DType) throws(Fault) {
+    guard gemmBackend == .openblas, dtype != .float32 else { return }
+    throw Fault(
+      .optionsDisagree, "OpenBLAS multiplies fp32 only, the weights are \(dtype.rawValue)",
+      at: .flag("gemm_backend"), fix: "set --torch_dtype float32, or leave out --gemm_backend")
   }
 }

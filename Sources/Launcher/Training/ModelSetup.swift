@@ -70,6 +70,7 @@ struct ModelSetup {
   /// model's folder, else at random.
   /// - Throws: `MODEL-103`, `CKPT-…`, `MEM-001`.
   func build(from loaded: LoadedCheckpoint?) throws(Fault) -> QwenText {
+    try options.run.requireMultiplied(dtype)
     let model = try QwenText(
       folder.config, layout: groups.layout, dtype: dtype, router: router(), on: engine)
     if let loaded {

@@ -14,6 +14,9 @@ public enum Clock {
   /// Seconds since 1970-01-01 00:00:00 UTC.
   public static func wallSeconds() -> Double { seconds(CLOCK_REALTIME) }
 
+  /// Processor seconds of all threads of this process so far.
+  public static func processorSeconds() -> Double { seconds(CLOCK_PROCESS_CPUTIME_ID) }
+
   private static func seconds(_ clock: clockid_t) -> Double {
     var time = timespec()
     clock_gettime(clock, &time)

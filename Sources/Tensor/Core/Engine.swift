@@ -15,8 +15,12 @@ public final class Engine: @unchecked Sendable {
   /// - Parameters:
   ///   - threads: compute threads of this rank, the caller included.
   ///   - level: forces an instruction-set level (`--cpu_level`, tests); nil takes the best.
-  /// - Throws: `OPT-110` if this CPU does not have `level`.
-  public init(threads: Int = 1, pinned: Bool = false, level: KernelLevel? = nil) throws(Fault) {
+  ///   - multiplier: who multiplies fp32 matrices (`--gemm_backend`).
+  /// - Throws: `OPT-110` if this CPU does not have `level`, `OPT-111` without the library.
+  public init(
+    threads: Int = 1, pinned: Bool = false, level: KernelLevel? = nil,
+    multiplier: Multiplier = .own
+  ) throws(Fault) {
     isPlanning = false
     guard
       let engine = ck_engine_create(
@@ -29,6 +33,12 @@ public final class Engine: @unchecked Sendable {
       )
     }
     handle = engine
+    if multiplier == .openBLAS, ck_engine_use_openblas(engine) == 0 {
+      ck_engine_destroy(engine)
+      throw Fault(
+        .noOpenBLAS, "the library libopenblas.so.0 is not installed", at: .flag("gemm_backend"),
+        fix: "install the package libopenblas0, or leave out --gemm_backend")
+    }
   }
 
   /// An engine that computes nothing.
@@ -43,6 +53,13 @@ public final class Engine: @unchecked Sendable {
   public var level: KernelLevel {
     handle.flatMap { KernelLevel(rawValue: Int(ck_engine_level($0).rawValue)) } ?? .portable
   }
+}
+
+/// Who multiplies fp32 matrices. OpenBLAS adds in an order of its own: results then depend on the
+/// number of rows and threads, and layouts are not equal to the bit.
+public enum Multiplier: Sendable {
+  case own
+  case openBLAS
 }
 
 /// Instruction-set levels the kernels are written for.
@@ -60,7 +77,18 @@ extension FaultCode {
     "OPT-110", .usage, "an instruction-set level was asked for that this CPU does not have")
 }
 
+extension FaultCode {
+  public static let noOpenBLAS = FaultCode(
+    "OPT-111", .usage, "OpenBLAS was asked for and is not installed")
+}
+
 extension Engine {
+  /// Times memory was asked from the system so far, for tensors and for scratch. A steady training
+  /// step asks for none.
+  public var systemAllocations: Int {
+    arena.usage.systemAllocations + (handle.map { Int(ck_engine_allocations($0)) } ?? 0)
+  }
+
   /// Runs a kernel, unless this engine only plans.
   package func kernel(_ body: (OpaquePointer) -> Void) {
     if let handle { body(handle) }

@@ -1,5 +1,13 @@
 import Support
 
+/// Told when an operation has been computed, to find out where the time goes.
+public protocol TapeObserver: AnyObject {
+  /// The forward pass of `operation` has just ended; what ran since the last call belongs to it.
+  func recorded(_ operation: StaticString)
+  /// The backward pass of `operation` has just ended.
+  func differentiated(_ operation: StaticString)
+}
+
 /// The record of one forward pass: coarse operations in order, walked in reverse for gradients.
 /// One tape per micro-batch in flight; a recomputed block opens its own.
 ///
@@ -17,7 +25,12 @@ public final class Tape {
   /// False for evaluation and for the first pass of a recomputed block: nothing is kept.
   public let isRecording: Bool
 
-  public init(recording: Bool = true) { isRecording = recording }
+  private let observer: (any TapeObserver)?
+
+  public init(recording: Bool = true, observer: (any TapeObserver)? = nil) {
+    isRecording = recording
+    self.observer = observer
+  }
 
   /// A value whose gradient will be asked for after the backward pass.
   public func leaf(_ tensor: Tensor, _ placement: Placement = .same) -> Value {
@@ -29,10 +42,11 @@ public final class Tape {
   ///
   /// Nothing is kept when no gradient flows through: neither into an input nor into a trainable
   /// `parameter`.
-  public func record(
+  public func record<O: Operation>(
     _ output: Tensor, _ placement: Placement, from inputs: [Value], trains parameter: Bool = false,
-    _ operation: @autoclosure () -> some Operation
+    _ operation: @autoclosure () -> O
   ) -> Value {
+    observer?.recorded(O.name)
     guard isRecording, parameter || inputs.contains(where: \.wantsGradient) else {
       return Value(output, placement)
     }
@@ -64,6 +78,7 @@ public final class Tape {
       let inputs = records[i].inputs
       let wanting = Set(inputs.indices.filter { inputs[$0] != nil })
       let results = try operation.backward(dy, wanting: wanting)
+      observer?.differentiated(type(of: operation).name)
       for (input, gradient) in zip(inputs, results) {
         if let input, let gradient { try add(gradient, to: input) }
       }

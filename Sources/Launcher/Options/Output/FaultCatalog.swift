@@ -24,7 +24,7 @@ enum FaultCatalog {
   ]
 
   private static let tensor: [FaultCode] = [
-    .outOfMemory, .cpuLevel,
+    .outOfMemory, .cpuLevel, .noOpenBLAS,
   ]
 
   private static let parallel: [FaultCode] = [

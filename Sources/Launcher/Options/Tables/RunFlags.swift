@@ -54,8 +54,9 @@ public struct RunFlags: Sendable {
     )
     .environment("OMP_NUM_THREADS").atLeast(1),
     .init(\.cpuLevel, "cpu_level", "Instruction set of the kernels."),
-    Option(\.gemmBackend, "gemm_backend", "Who multiplies matrices.")
-      .refusing(["openblas"], "this build contains no OpenBLAS"),
+    .init(
+      \.gemmBackend, "gemm_backend",
+      "Who multiplies fp32 matrices; with openblas layouts are not equal to the bit."),
   ].under(.own)
 
   static let trainingRows: [Option<RunFlags>] = [
