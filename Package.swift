@@ -76,6 +76,7 @@ let package = Package(
     // Their pkg-config flags are prohibited ones or none: headers lie on the default path.
     .systemLibrary(name: "CUTF8Proc", providers: [.apt(["libutf8proc-dev"])]),
     .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CISAL", providers: [.apt(["libisal-dev"])]),
 
     // C rooms: opaque headers only.
     .target(
@@ -89,13 +90,13 @@ let package = Package(
       linkerSettings: mediaLibraries.map { .linkedLibrary($0) }),
 
     // Swift rooms.
-    room("Support"),
+    room("Support", ["CISAL"]),
     room("Tensor", ["Support", "CKernels"]),
     room("Parallel", ["Support", "Tensor", "CKernels", "CMPI"]),
     room("Model", ["Support", "Tensor", "Parallel", "CKernels"]),
     room("Optim", ["Support", "Tensor", "Parallel", "CKernels"]),
     room("DataPipeline", ["Support", "Tensor", "CUTF8Proc", "CMedia"], path: "Sources/Data"),
-    room("Checkpoint", ["Support", "Tensor", "Parallel", "CZlib"]),
+    room("Checkpoint", ["Support", "Tensor", "Parallel", "CZlib", "CISAL"]),
     room(
       "Launcher",
       [

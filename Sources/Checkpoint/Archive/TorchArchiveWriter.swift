@@ -13,7 +13,7 @@ struct TorchArchiveWriter {
     var crc: UInt32
   }
 
-  let file: PosixFile
+  let file: BlockFile
   /// Where the archive begins in the file.
   let base: Int
   let root: String
@@ -23,7 +23,7 @@ struct TorchArchiveWriter {
   private(set) var digest = CRC32C()
   private var entries: [Entry] = []
 
-  init(_ file: PosixFile, base: Int, root: String = "archive") {
+  init(_ file: BlockFile, base: Int, root: String = "archive") {
     self.file = file
     self.base = base
     self.root = root

@@ -6,36 +6,43 @@ import Tensor
 
 /// The body of `megatron-export`.
 public enum ExportEntry {
-  /// With several ranks, rank 0 converts and the others wait: the files are the same.
+  /// With several ranks the files are shared among them, and are the same.
   public static func run(_ options: ExportOptions) throws(Fault) -> ExitCode {
-    try RankJob.run(options.report.launch) { (world) throws(Fault) in
-      try world.agreeing { () throws(Fault) in
-        if world.rank == 0 { try convert(options) }
-      }
+    SignalFlags.install()
+    return try RankJob.run(options.report.launch) { (world) throws(Fault) in
+      try convert(options, world)
       return .done
     }
   }
 
-  private static func convert(_ options: ExportOptions) throws(Fault) {
-    let logger = Logger(level: options.logging.level)
+  private static func convert(
+    _ options: ExportOptions, _ world: any Communicator
+  ) throws(Fault) {
+    let logger = Logger(level: options.logging.level, rank: world.rank)
     for note in options.report.notes { logger.info(note) }
     for warning in options.report.warnings { logger.warning(warning) }
     if let line = options.report.inertLine { logger.info(line) }
     guard let output = options.export.outputDir else {
       throw Fault(.wrongOptions, "no folder to write to", at: .flag("output_dir"))
     }
-    let engine = try options.run.engine(options.report.launch)
-    let folder = try ModelFolder(
-      model: options.model.model, checkpoint: options.export.mcoreModel,
-      hub: ModelFolder.Hub(options.report.launch, options.model))
+    let folder = try world.agreeing { () throws(Fault) in
+      try ModelFolder(
+        model: options.model.model, checkpoint: options.export.mcoreModel,
+        hub: ModelFolder.Hub(options.report.launch, options.model))
+    }
     let conversion = Conversions(
-      options: options, folder: folder, engine: engine, output: output, logger: logger)
+      options: options, folder: folder, world: world,
+      threads: RankJob.threads(options.run.threads, launch: options.report.launch),
+      output: output, logger: logger)
     if options.export.toMcore {
       try conversion.toMegatron()
     } else {
       try conversion.toPublished()
     }
-    if options.export.testConvertPrecision {
+    guard options.export.testConvertPrecision else { return }
+    try world.agreeing { () throws(Fault) in
+      guard world.rank == 0 else { return }
+      let engine = try options.run.engine(options.report.launch)
       try ConversionTest(options: options, folder: folder, engine: engine, output: output).run()
     }
   }

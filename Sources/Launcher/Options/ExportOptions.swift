@@ -60,7 +60,8 @@ public struct ExportOptions: ProgramOptions {
       options.model.model == nil ? "Please set --model <model_id_or_path>" : nil
     },
     OptionRule("output_is_new") { options in
-      guard let path = options.export.outputDir, PathText.exists(path), !options.export.existOK
+      guard let path = options.export.outputDir, PathText.exists(path), !options.export.existOK,
+        !Conversions.isUnfinished(path)
       else { return nil }
       return "--output_dir: \(path) already exists.; take another folder or give --exist_ok true"
     },

@@ -5,4 +5,6 @@ extension FaultCode {
     "RUN-101", .missingInput, "a program that should be started is not there")
   public static let programNotBuilt = FaultCode(
     "RUN-102", .usage, "a program that comes with a later version")
+  static let conversionStopped = FaultCode(
+    "RUN-103", .stoppedOnRequest, "a conversion was stopped by a signal and can go on")
 }

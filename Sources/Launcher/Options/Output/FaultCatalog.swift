@@ -61,7 +61,7 @@ enum FaultCatalog {
     .worldDoesNotFit, .wrongOptions,
     .unknownOption,
     .badOptionValue, .optionsDisagree, .refusedOption, .unknownCommand, .launchContradiction,
-    .unknownFaultCode, .programMissing, .programNotBuilt, .hang,
+    .unknownFaultCode, .programMissing, .programNotBuilt, .conversionStopped, .hang,
   ]
 
   /// What the exit code of a fault means for a job script.
