@@ -40,7 +40,6 @@ public struct UnitFile {
   public let units: [Unit]
   public var byteCount: Int { units.reduce(0) { $0 + $1.byteCount } }
 
-
   /// Writes the file, or what is missing of it, and flushes it.
   /// - Parameters:
   ///   - purpose: names source and settings; the rest of a write for another purpose is not used.

@@ -79,7 +79,8 @@ final class DirectAccess: Sendable {
       if got < 0, errno == EINTR { continue }
       guard got > skip else { return done }
       let count = min(got - skip, buffer.count - done)
-      (base + done).copyMemory(from: UnsafeRawPointer(block.bytes.baseAddress! + skip), byteCount: count)
+      (base + done).copyMemory(
+        from: UnsafeRawPointer(block.bytes.baseAddress! + skip), byteCount: count)
       done += count
       // A short transfer is the end of the file, or a system that stops where it likes.
       if got < wanted, done < buffer.count, got % AlignedBlock.unit != 0 { return done }

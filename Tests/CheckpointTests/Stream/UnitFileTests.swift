@@ -22,7 +22,8 @@ import Testing
     return (UnitFile(name: "data", units: units), all)
   }
 
-  @Test("A write that is stopped anywhere goes on after its last noted unit and gives the same bytes")
+  @Test(
+    "A write that is stopped anywhere goes on after its last noted unit and gives the same bytes")
   func goesOn() throws {
     let seed = UInt64.random(in: 0...UInt64.max)
     print("seed \(seed)")

@@ -83,7 +83,11 @@ struct StreamedWrite {
       }
     }
     let count = min(max(threads, 1), max(files.count, 1))
-    if count == 1 { work(0) } else { DispatchQueue.concurrentPerform(iterations: count, execute: work) }
+    if count == 1 {
+      work(0)
+    } else {
+      DispatchQueue.concurrentPerform(iterations: count, execute: work)
+    }
     return try state.withLock { (state) throws(Fault) -> [[WrittenUnit]] in
       if let fault = state.fault { throw fault }
       return state.done
