@@ -111,6 +111,10 @@ let package = Package(
     .executableTarget(
       name: "tiny-model", dependencies: ["Launcher", "Support"], path: "tools/tiny-model",
       swiftSettings: swift6),
+    // Reads damaged files; for tools/check.
+    .executableTarget(
+      name: "fuzz", dependencies: ["Checkpoint", "Support"], path: "tools/fuzz",
+      swiftSettings: swift6),
     // Compares the weights of checkpoints; for tools/check.
     .executableTarget(
       name: "compare-weights", dependencies: ["Launcher", "Support"],

@@ -66,10 +66,12 @@ struct TorchArchiveWriter {
           .badWriteOrder, "\(name) gets more bytes than announced", at: .file(file.path),
           expected: "\(size)", found: "\(done + bytes.count)")
       }
-      crc = CRC32.update(crc, bytes)
-      payload.update(bytes)
-      try file.write(bytes, at: start + done)
-      done += bytes.count
+      try CacheParts.forEach(bytes) { (part) throws(Fault) in
+        crc = CRC32.update(crc, part)
+        payload.update(part)
+        try file.write(part, at: start + done)
+        done += part.count
+      }
     }
     guard done == size else {
       throw Fault(

@@ -23,8 +23,10 @@ public struct UnitFile {
           guard bytes.count <= byteCount - crc.count else {
             throw Fault(.badWriteOrder, "it gets more bytes than announced", at: .tensor(key))
           }
-          try file.write(bytes, at: offset + crc.count)
-          crc.update(bytes)
+          try CacheParts.forEach(bytes) { (part) throws(Fault) in
+            try file.write(part, at: offset + crc.count)
+            crc.update(part)
+          }
         }
         guard crc.count == byteCount else {
           throw Fault(

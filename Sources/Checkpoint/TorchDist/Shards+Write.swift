@@ -86,7 +86,8 @@ public struct DistUnits {
     for (i, unit) in written.enumerated() {
       let place = ItemLocation(file: file.name, offset: offset, length: unit.length)
       items.append(
-        WrittenItem(key: file.units[i].key, content: contents[i], location: place,
+        WrittenItem(
+          key: file.units[i].key, content: contents[i], location: place,
           crc32c: unit.crc32c))
       digest.append(CRC32C(value: unit.crc32c, count: unit.length))
       offset += unit.length

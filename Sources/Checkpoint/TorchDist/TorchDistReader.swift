@@ -102,6 +102,15 @@ public final class TorchDistReader: Sendable {
   ) throws(Fault) {
     let archive = try TorchArchive(try source(chunk.location), allow: .tensor)
     let record = try archive.singleTensor()
+    try match(record, chunk, spec)
+    try archive.read(
+      record, part: part, chunk: chunk.box, target: target, into: buffer, verify: verify,
+      checks: checks.map { ($0, chunk.location) })
+  }
+
+  private func match(
+    _ record: TensorRecord, _ chunk: StoredChunk, _ spec: TensorSpec
+  ) throws(Fault) {
     guard record.dtype == spec.dtype, record.shape == chunk.box.sizes else {
       throw Fault(
         .badTensorRecord, "the piece at \(chunk.box.offsets) differs from the index",
@@ -109,9 +118,20 @@ public final class TorchDistReader: Sendable {
         expected: "\(spec.dtype.rawValue) \(chunk.box.sizes)",
         found: "\(record.dtype.rawValue) \(record.shape)")
     }
-    try archive.read(
-      record, part: part, chunk: chunk.box, target: target, into: buffer, verify: verify,
-      checks: checks.map { ($0, chunk.location) })
+  }
+
+  /// Reads all pieces of a tensor to their ends: checksums, and type and shape against the index.
+  /// - Throws: `CKPT-111` to `CKPT-123`, `FILE-002`; with the name of the tensor.
+  public func verify(_ tensor: StoredTensor) throws(Fault) {
+    for chunk in tensor.chunks {
+      do throws(Fault) {
+        let archive = try TorchArchive(try source(chunk.location), allow: .tensor)
+        try match(try archive.singleTensor(), chunk, tensor.spec)
+        for entry in archive.zip.entries { try archive.zip.verify(entry) }
+      } catch {
+        throw Self.named(error, tensor.spec.name, folder + "/" + chunk.location.file)
+      }
+    }
   }
 
   /// Reads what was read only in part so far, so that every item that was used is checked.

@@ -14,6 +14,7 @@ struct Conversions {
   let threads: Int
   let output: String
   let logger: Logger
+  var isStopped: @Sendable () -> Bool = { false }
 
   /// The last part of the name of a folder that a stopped conversion leaves.
   static let id = "conversion"
@@ -34,7 +35,9 @@ struct Conversions {
     let map = NameMap(folder.config)
     let published = try world.agreeing { () throws(Fault) -> PublishedFolder in
       let published = try PublishedFolder(folder.path, use: .once)
-      try checkComplete(published, map)
+      for note in try PublishedNames(map, published).check(at: folder.path) {
+        logger.warning(note)
+      }
       return published
     }
     let bytes = published.folder.tensors.reduce(0) { $0 + $1.byteCount }
@@ -53,7 +56,7 @@ struct Conversions {
       purpose: ConversionPurpose.text(
         folder.path, source: try SourceState.files(folder.path), dtype: dtype,
         files: units.map(\.file)),
-      logger: logger
+      logger: logger, isStopped: isStopped
     ).run(units.map(\.file))
     try world.agreeing { () throws(Fault) in
       guard world.rank == 0 else { return }
@@ -75,32 +78,6 @@ struct Conversions {
     try folder.copyCompanions(to: output, replacing: options.export.existOK)
   }
 
-  /// Every published tensor must be used, and every one we need must be there.
-  private func checkComplete(_ published: PublishedFolder, _ map: NameMap) throws(Fault) {
-    let needed = Dictionary(uniqueKeysWithValues: map.published.map { ($0.name, $0.shape) })
-    var wrong: [String] = []
-    for (name, shape) in map.published {
-      guard let found = published.describe(published: name) else {
-        wrong.append("\(name) is missing")
-        continue
-      }
-      if found.shape != shape { wrong.append("\(name) is \(found.shape), expected \(shape)") }
-    }
-    for tensor in published.folder.tensors where needed[tensor.name] == nil {
-      if folder.config.tiesEmbeddings, tensor.name == "lm_head.weight" {
-        logger.warning("lm_head.weight is ignored: the embeddings are tied")
-        continue
-      }
-      wrong.append("\(tensor.name) belongs to no part of the model")
-    }
-    guard wrong.isEmpty else {
-      throw Fault(
-        .badModelWeights, "the weights do not fit config.json", at: .file(folder.path),
-        found: wrong.prefix(8).joined(separator: "; ")
-          + (wrong.count > 8 ? "; and \(wrong.count - 8) more" : ""))
-    }
-  }
-
   /// Writes safetensors files, the index and the files of the model.
   func toPublished() throws(Fault) {
     guard let path = options.export.mcoreModel else {
@@ -109,7 +86,7 @@ struct Conversions {
     let location = try CheckpointLocator.resolve(path)
     let export = PublishedExport(
       folder: folder, world: world, threads: threads, logger: logger, dtype: dtype,
-      maxShardBytes: options.export.maxShardBytes ?? 5_000_000_000,
+      maxShardBytes: options.export.maxShardBytes ?? 5_000_000_000, isStopped: isStopped,
       replacesFiles: options.export.existOK)
     let result = try export.write(location.folder, to: output)
     try world.agreeing { () throws(Fault) in

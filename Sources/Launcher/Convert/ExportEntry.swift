@@ -10,14 +10,15 @@ public enum ExportEntry {
   public static func run(_ options: ExportOptions) throws(Fault) -> ExitCode {
     SignalFlags.install()
     return try RankJob.run(options.report.launch) { (world) throws(Fault) in
-      try convert(options, world)
-      return .done
+      if let code = try InspectEntry.run(options, world) { return code }
+      return try convert(options, world) ? .done : .differs
     }
   }
 
+  /// - Returns: false when the comparison that was asked for finds a difference.
   private static func convert(
     _ options: ExportOptions, _ world: any Communicator
-  ) throws(Fault) {
+  ) throws(Fault) -> Bool {
     let logger = Logger(level: options.logging.level, rank: world.rank)
     for note in options.report.notes { logger.info(note) }
     for warning in options.report.warnings { logger.warning(warning) }
@@ -33,17 +34,19 @@ public enum ExportEntry {
     let conversion = Conversions(
       options: options, folder: folder, world: world,
       threads: RankJob.threads(options.run.threads, launch: options.report.launch),
-      output: output, logger: logger)
+      output: output, logger: logger,
+      isStopped: { !SignalFlags.current.isDisjoint(with: [.stop, .stopNow]) })
     if options.export.toMcore {
       try conversion.toMegatron()
     } else {
       try conversion.toPublished()
     }
-    guard options.export.testConvertPrecision else { return }
-    try world.agreeing { () throws(Fault) in
-      guard world.rank == 0 else { return }
+    guard options.export.testConvertPrecision else { return true }
+    return try world.agreeing { () throws(Fault) in
+      guard world.rank == 0 else { return true }
       let engine = try options.run.engine(options.report.launch)
-      try ConversionTest(options: options, folder: folder, engine: engine, output: output).run()
+      return try ConversionTest(options: options, folder: folder, engine: engine, output: output)
+        .run()
     }
   }
 }

@@ -14,6 +14,8 @@ struct PublishedExport {
   /// Type of the written tensors; nil keeps the stored one.
   var dtype: DType?
   var maxShardBytes = 5_000_000_000
+  /// Asked after each tensor; what is written stays, and another call goes on.
+  var isStopped: @Sendable () -> Bool = { false }
   /// Write over files of the model that are there already.
   var replacesFiles = false
 
@@ -49,7 +51,7 @@ struct PublishedExport {
       purpose: ConversionPurpose.text(
         checkpoint, source: try SourceState.files(checkpoint), dtype: dtype,
         files: units.files),
-      logger: logger
+      logger: logger, isStopped: isStopped
     ).run(units.files)
     try world.agreeing { () throws(Fault) in
       try source.reader.finishChecks()

@@ -7,6 +7,8 @@ import Tensor
 struct PublishedFolder: PublishedTensors {
   let folder: SafetensorsFolder
 
+  init(_ folder: SafetensorsFolder) { self.folder = folder }
+
   /// - Throws: `FILE-001`, `CKPT-1xx` when the files are not what they should be.
   init(_ path: String, use: PosixFile.Use = .shared) throws(Fault) {
     folder = try SafetensorsFolder(path, use: use)

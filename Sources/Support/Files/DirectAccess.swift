@@ -77,6 +77,7 @@ final class DirectAccess: Sendable {
       let wanted = min(AlignedBlock.up(skip + buffer.count - done), block.bytes.count)
       let got = pread(descriptor, block.bytes.baseAddress, wanted, off_t(from))
       if got < 0, errno == EINTR { continue }
+      if got < 0, errno == EINVAL { refuse() }
       guard got > skip else { return done }
       let count = min(got - skip, buffer.count - done)
       (base + done).copyMemory(

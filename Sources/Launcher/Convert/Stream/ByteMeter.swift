@@ -3,7 +3,7 @@ import Foundation
 import Support
 import Synchronization
 
-/// Progress of a conversion in bytes, with the time that is left; looks for signals on the way.
+/// Progress of a conversion in bytes, with the time that is left; asks on the way whether to stop.
 final class ByteMeter: Sendable {
   private struct State {
     var done = 0
@@ -17,20 +17,25 @@ final class ByteMeter: Sendable {
   private let total: Int
   private let folder: String?
   private let logger: Logger
+  private let isStopped: @Sendable () -> Bool
   private let start = Clock.monotonicSeconds()
   private let state: Mutex<State>
 
   /// - Parameters:
   ///   - total: bytes of all ranks.
   ///   - folder: where all ranks write, when there are several: rank 0 speaks for them.
-  init(total: Int, folder: String?, logger: Logger) {
+  ///   - isStopped: whether somebody asks to stop.
+  init(
+    total: Int, folder: String?, logger: Logger, isStopped: @escaping @Sendable () -> Bool
+  ) {
+    self.isStopped = isStopped
     self.total = total
     self.folder = folder
     self.logger = logger
     state = Mutex(State(spoken: start))
   }
 
-  /// - Throws: `RUN-103` after a signal.
+  /// - Throws: `RUN-103` when it is to stop.
   func add(_ bytes: Int, isNew: Bool) throws(Fault) {
     let now = Clock.monotonicSeconds()
     let line = state.withLock { state -> (done: Int, found: Int)? in
@@ -41,7 +46,7 @@ final class ByteMeter: Sendable {
       return (state.done, state.found)
     }
     if let line { say(written(line.done), found: line.found, seconds: now - start) }
-    if !SignalFlags.current.isDisjoint(with: [.stop, .stopNow]) { throw StreamedWrite.stopped }
+    if isStopped() { throw StreamedWrite.stopped }
   }
 
   /// Bytes of all ranks, by the sizes of their files.
@@ -63,9 +68,12 @@ final class ByteMeter: Sendable {
     let (done, found) = state.withLock { ($0.done, $0.found) }
     let seconds = Clock.monotonicSeconds() - start
     let bytes = folder == nil ? done : total
+    let gib = Double(max(bytes - found, 1)) / Double(1 << 30)
     logger.info(
       "\(Self.size(bytes)) in \(String(format: "%.1f", seconds)) s, "
-        + "\(Self.size(Int(Double(bytes - found) / max(seconds, 1e-3))))/s")
+        + "\(Self.size(Int(Double(bytes - found) / max(seconds, 1e-3))))/s, "
+        + "\(String(format: "%.2f", ProcessMemory.cpuSeconds / gib)) CPU-s per GiB, "
+        + "peak memory \(ProcessMemory.peakBytes >> 20) MiB")
   }
 
   /// `1.25 GiB`.

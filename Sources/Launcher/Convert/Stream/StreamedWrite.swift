@@ -14,6 +14,8 @@ struct StreamedWrite {
   /// Names source and settings; what an earlier write for the same left is gone on with.
   let purpose: String
   let logger: Logger
+  /// Asked after each tensor: a signal, say.
+  var isStopped: @Sendable () -> Bool = { false }
 
   /// The checksums of all files, in their order, the same on all ranks.
   /// - Throws: on all ranks what one of them throws; `RUN-103` after a signal, and the same call goes
@@ -23,7 +25,7 @@ struct StreamedWrite {
     let mine = share(files.map(\.byteCount))
     let meter = ByteMeter(
       total: files.reduce(0) { $0 + $1.byteCount }, folder: world.size > 1 ? staging : nil,
-      logger: logger)
+      logger: logger, isStopped: isStopped)
     let own = try world.agreeing { () throws(Fault) in
       try write(mine.map { files[$0] }, meter)
     }
@@ -54,6 +56,9 @@ struct StreamedWrite {
     return mine
   }
 
+  /// Each thread holds some blocks of memory; a few saturate any disk.
+  private static let mostThreads = 8
+
   /// Each file is written by one thread, which is the only one to call its units.
   private struct Handed: @unchecked Sendable { let files: [UnitFile] }
 
@@ -82,7 +87,7 @@ struct StreamedWrite {
         }
       }
     }
-    let count = min(max(threads, 1), max(files.count, 1))
+    let count = min(max(threads, 1), max(files.count, 1), Self.mostThreads)
     if count == 1 {
       work(0)
     } else {
