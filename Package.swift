@@ -78,6 +78,7 @@ let package = Package(
     // Their pkg-config flags are prohibited ones or none: headers lie on the default path.
     .systemLibrary(name: "CUTF8Proc", providers: [.apt(["libutf8proc-dev"])]),
     .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CISAL", providers: [.apt(["libisal-dev"])]),
 
     // C rooms: opaque headers only.
     .target(
@@ -91,13 +92,13 @@ let package = Package(
       linkerSettings: mediaLibraries.map { .linkedLibrary($0) }),
 
     // Swift rooms.
-    room("Support"),
+    room("Support", ["CISAL"]),
     room("Tensor", ["Support", "CKernels"]),
     room("Parallel", ["Support", "Tensor", "CKernels", "CMPI"]),
     room("Model", ["Support", "Tensor", "Parallel", "CKernels"]),
     room("Optim", ["Support", "Tensor", "Parallel", "CKernels"]),
     room("DataPipeline", ["Support", "Tensor", "CUTF8Proc", "CMedia"], path: "Sources/Data"),
-    room("Checkpoint", ["Support", "Tensor", "Parallel", "CZlib"]),
+    room("Checkpoint", ["Support", "Tensor", "Parallel", "CZlib", "CISAL"]),
     room(
       "Launcher",
       [
@@ -111,6 +112,10 @@ let package = Package(
     // Makes the tiny models of the recipes.
     .executableTarget(
       name: "tiny-model", dependencies: ["Launcher", "Support"], path: "tools/tiny-model",
+      swiftSettings: swift6),
+    // Reads damaged files; for tools/check.
+    .executableTarget(
+      name: "fuzz", dependencies: ["Checkpoint", "Support"], path: "tools/fuzz",
       swiftSettings: swift6),
     // Compares the weights of checkpoints; for tools/check.
     .executableTarget(

@@ -264,13 +264,13 @@ struct RandomCheckpoint {
   @Test("Views with strides and an offset, and big-endian data, are read by value")
   func views() throws {
     let folder = try TemporaryFolder()
-    let file = try PosixFile(creating: folder.path + "/a")
+    let output = try BlockFile(creating: folder.path + "/a")
     let storage: [UInt8] = (0..<24).flatMap { [UInt8($0), 0] }
     var record = TensorRecord(dtype: .int16, shape: [3, 2], storageKey: "0")
     record.strides = [2, 8]
     record.offset = 1
     record.storageCount = 24
-    var writer = TorchArchiveWriter(file, base: 0)
+    var writer = TorchArchiveWriter(output, base: 0)
     try writer.write(
       record.pickle,
       storages: [
@@ -279,6 +279,8 @@ struct RandomCheckpoint {
           { (emit) throws(Fault) in try storage.withRaw { (raw) throws(Fault) in try emit(raw) } }
         )
       ])
+    try output.settle()
+    let file = try PosixFile(reading: folder.path + "/a")
     let archive = try TorchArchive(
       ByteSource(file, offset: 0, count: writer.position), allow: .tensor)
     let read = try archive.tensor(try archive.singleTensor())

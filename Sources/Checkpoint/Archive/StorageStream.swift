@@ -1,6 +1,7 @@
 import Support
 
-/// Reads a storage once from begin to end, for its checksum, and keeps the runs that are wanted.
+/// Reads a storage, or a part of it, once from begin to end, for its checksum, and keeps the runs that
+/// are wanted.
 struct StorageStream {
   let zip: ZipReader
   let entry: ZipReader.Entry
@@ -9,12 +10,22 @@ struct StorageStream {
   let shift: Int
   static let block = 4 << 20
 
+  /// Copies the runs and checks the whole storage.
+  /// - Throws: `CKPT-121` to `CKPT-123`, `FILE-002`.
   func copy(_ runs: BoxRuns, into buffer: UnsafeMutableRawBufferPointer) throws(Fault) {
-    var block = [UInt8](repeating: 0, count: min(Self.block, entry.size))
-    var held = 0..<0
+    try zip.check(entry, crc: try copy(runs, of: 0..<entry.size, into: buffer))
+  }
+
+  /// Copies the runs, which lie in `range` of the storage.
+  /// - Returns: the checksum of the bytes in `range`.
+  func copy(
+    _ runs: BoxRuns, of range: Range<Int>, into buffer: UnsafeMutableRawBufferPointer
+  ) throws(Fault) -> UInt32 {
+    var block = [UInt8](repeating: 0, count: min(Self.block, range.count))
+    var held = range.lowerBound..<range.lowerBound
     var crc: UInt32 = 0
     func next() throws(Fault) {
-      let count = min(block.count, entry.size - held.upperBound)
+      let count = min(block.count, range.upperBound - held.upperBound)
       guard count > 0 else {
         throw Fault(.badTensorRecord, "a tensor leaves its storage", at: .file(zip.source.path))
       }
@@ -41,7 +52,7 @@ struct StorageStream {
         to += count
       }
     }
-    while held.upperBound < entry.size { try next() }
-    try zip.check(entry, crc: crc)
+    while held.upperBound < range.upperBound { try next() }
+    return crc
   }
 }

@@ -83,7 +83,8 @@ struct TorchArchive: Sendable {
   ///   - verify: test the checksum though that means to read all of the storage.
   func read(
     _ record: TensorRecord, part: Box, chunk: Box, target: Box,
-    into buffer: UnsafeMutableRawBufferPointer, verify: Bool
+    into buffer: UnsafeMutableRawBufferPointer, verify: Bool,
+    checks: (PieceChecks, ItemLocation)? = nil
   ) throws(Fault) {
     let entry = try storage(of: record)
     if part.isEmpty { return }
@@ -93,11 +94,48 @@ struct TorchArchive: Sendable {
     let runs = BoxRuns(box: part, source: chunk, target: target, elementSize: record.dtype.size)
     let start = try zip.payload(of: entry)
     let shift = record.offset * record.dtype.size
+    if let (checks, item) = checks {
+      let hull = BoxRuns(
+        box: part, source: chunk, target: chunk, elementSize: record.dtype.size)
+      guard hull.runCount == 1 else {
+        checks.skip(item)
+        return try direct(runs, entry, start: start + shift, into: buffer, check: false)
+      }
+      let stream = StorageStream(zip: zip, entry: entry, start: start, shift: shift)
+      return try piece(stream, runs, hull, checks, item, into: buffer)
+    }
     let whole = shift == 0 && entry.size == record.byteCount && runs.runCount == 1 && part == chunk
     if whole || !verify {
       return try direct(runs, entry, start: start + shift, into: buffer, check: whole)
     }
     try StorageStream(zip: zip, entry: entry, start: start, shift: shift).copy(runs, into: buffer)
+  }
+
+  /// Reads one stretch of the storage and notes its checksum.
+  private func piece(
+    _ stream: StorageStream, _ runs: BoxRuns, _ hull: BoxRuns, _ checks: PieceChecks,
+    _ item: ItemLocation, into buffer: UnsafeMutableRawBufferPointer
+  ) throws(Fault) {
+    try hull.forEach { (stretch) throws(Fault) in
+      let begin = stretch.source + stream.shift
+      let range = begin..<begin + stretch.count
+      let crc: UInt32
+      if runs.runCount == 1 {
+        try direct(
+          runs, stream.entry, start: stream.start + stream.shift, into: buffer, check: false)
+        var own: UInt32 = 0
+        try runs.forEach { (run) throws(Fault) in
+          let bytes = buffer[run.target..<run.target + run.count]
+          own = CRC32.of(UnsafeRawBufferPointer(rebasing: bytes))
+        }
+        crc = own
+      } else {
+        crc = try stream.copy(runs, of: range, into: buffer)
+      }
+      if let whole = checks.add(item, size: stream.entry.size, range: range, crc: crc) {
+        try zip.check(stream.entry, crc: whole)
+      }
+    }
   }
 
   /// One read per run, straight into the buffer.

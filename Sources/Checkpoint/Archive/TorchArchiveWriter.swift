@@ -13,7 +13,7 @@ struct TorchArchiveWriter {
     var crc: UInt32
   }
 
-  let file: PosixFile
+  let file: BlockFile
   /// Where the archive begins in the file.
   let base: Int
   let root: String
@@ -23,7 +23,7 @@ struct TorchArchiveWriter {
   private(set) var digest = CRC32C()
   private var entries: [Entry] = []
 
-  init(_ file: PosixFile, base: Int, root: String = "archive") {
+  init(_ file: BlockFile, base: Int, root: String = "archive") {
     self.file = file
     self.base = base
     self.root = root
@@ -66,10 +66,12 @@ struct TorchArchiveWriter {
           .badWriteOrder, "\(name) gets more bytes than announced", at: .file(file.path),
           expected: "\(size)", found: "\(done + bytes.count)")
       }
-      crc = CRC32.update(crc, bytes)
-      payload.update(bytes)
-      try file.write(bytes, at: start + done)
-      done += bytes.count
+      try CacheParts.forEach(bytes) { (part) throws(Fault) in
+        crc = CRC32.update(crc, part)
+        payload.update(part)
+        try file.write(part, at: start + done)
+        done += part.count
+      }
     }
     guard done == size else {
       throw Fault(

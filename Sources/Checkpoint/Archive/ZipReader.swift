@@ -78,6 +78,25 @@ struct ZipReader: Sendable {
     return bytes
   }
 
+  /// Reads an entry in blocks and compares its checksum.
+  /// - Throws: `CKPT-121`, `CKPT-122`.
+  func verify(_ entry: Entry) throws(Fault) {
+    let start = try payload(of: entry)
+    var block = [UInt8](repeating: 0, count: min(4 << 20, max(entry.size, 1)))
+    var done = 0
+    var crc: UInt32 = 0
+    while done < entry.size {
+      let count = min(block.count, entry.size - done)
+      crc = try block.withMutableRaw { (raw) throws(Fault) -> UInt32 in
+        let part = UnsafeMutableRawBufferPointer(rebasing: raw[..<count])
+        try source.read(into: part, at: start + done)
+        return CRC32.update(crc, UnsafeRawBufferPointer(part))
+      }
+      done += count
+    }
+    try check(entry, crc: crc)
+  }
+
   func check(_ entry: Entry, crc: UInt32) throws(Fault) {
     guard crc == entry.crc else {
       throw Fault(

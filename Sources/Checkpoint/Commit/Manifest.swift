@@ -73,6 +73,13 @@ public struct Manifest: Sendable, Equatable {
     return JSONValue.object(object).write(.indented) + "\n"
   }
 
+  /// Writes the manifest of files that lie in `folder` already.
+  /// - Throws: `CKPT-143` when one is not there with its size, `FILE-003`.
+  public func write(to folder: String) throws(Fault) {
+    try checkSizes(folder)
+    try AtomicFile.write(text, to: folder + "/" + Self.fileName)
+  }
+
   /// Over the compact text of the other members, so that indentation does not count.
   private static func selfChecksum(_ object: JSONObject) -> String {
     hex(CRC32C(Array(JSONValue.object(object).write().utf8)).value)

@@ -17,8 +17,8 @@ public final class SafetensorsFile: Sendable {
 
   /// Opens the file and checks its header in full.
   /// - Throws: `FILE-001`, `FILE-002`, `CKPT-101`.
-  public init(_ path: String) throws(Fault) {
-    file = try PosixFile(reading: path)
+  public init(_ path: String, use: PosixFile.Use = .shared) throws(Fault) {
+    file = try PosixFile(reading: path, use: use)
     let header = try SafetensorsHeader(file: file)
     self.path = path
     tensors = header.entries.map(\.spec)

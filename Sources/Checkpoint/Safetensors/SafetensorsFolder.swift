@@ -17,13 +17,13 @@ public final class SafetensorsFolder: Sendable {
 
   /// Opens the folder and checks all headers against the index.
   /// - Throws: `FILE-001` when there are no weights, `CKPT-101`, `CKPT-102`, `CKPT-133`.
-  public init(_ path: String) throws(Fault) {
+  public init(_ path: String, use: PosixFile.Use = .shared) throws(Fault) {
     self.path = path
     let single = path + "/" + Self.singleName
     let index = path + "/" + Self.indexName
     let sharded = Folder.kind(index) == .file ? try SafetensorsIndex(index) : nil
     if Folder.kind(single) == .file {
-      let file = try SafetensorsFile(single)
+      let file = try SafetensorsFile(single, use: use)
       try sharded?.checkAgrees(with: file, folder: path)
       files = [file]
       tensors = file.tensors
@@ -36,7 +36,7 @@ public final class SafetensorsFolder: Sendable {
         .missingFile, "the folder has no weights", at: .file(path),
         expected: "\(Self.singleName), or \(Self.indexName) with its shards")
     }
-    let opened = try sharded.open(folder: path)
+    let opened = try sharded.open(folder: path, use: use)
     files = opened.files
     place = opened.place
     notes = opened.notes

@@ -34,10 +34,10 @@ struct SafetensorsIndex {
 
   typealias Opened = (files: [SafetensorsFile], place: [String: Int], notes: [String])
 
-  func open(folder: String) throws(Fault) -> Opened {
+  func open(folder: String, use: PosixFile.Use = .shared) throws(Fault) -> Opened {
     let names = Set(map.map(\.file)).sorted()
     var files: [SafetensorsFile] = []
-    for name in names { files.append(try SafetensorsFile(folder + "/" + name)) }
+    for name in names { files.append(try SafetensorsFile(folder + "/" + name, use: use)) }
     var place: [String: Int] = [:]
     let order = Dictionary(uniqueKeysWithValues: names.enumerated().map { ($1, $0) })
     for (name, file) in map {

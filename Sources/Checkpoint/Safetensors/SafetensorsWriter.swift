@@ -84,7 +84,7 @@ public final class SafetensorsWriter {
   }
 
   /// Length, JSON, and spaces up to a multiple of 8, so that the data is aligned.
-  private static func header(
+  static func header(
     _ tensors: [TensorSpec], _ metadata: [(String, String)]
   ) throws(Fault) -> [UInt8] {
     var object = JSONObject()

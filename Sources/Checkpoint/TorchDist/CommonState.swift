@@ -57,10 +57,10 @@ public struct CommonState: Sendable, Equatable {
   /// Writes `common.pt` into a folder that has none yet, and flushes it.
   /// - Throws: `FILE-003`.
   public func write(to folder: String) throws(Fault) -> WrittenFile {
-    let file = try PosixFile(creating: folder + "/" + Self.fileName)
+    let file = try BlockFile(creating: folder + "/" + Self.fileName)
     var archive = TorchArchiveWriter(file, base: 0, root: "common")
     try archive.write(value)
-    try file.sync()
+    try file.settle()
     return WrittenFile(
       name: Self.fileName, size: archive.position, crc32c: archive.digest.value)
   }

@@ -15,6 +15,9 @@ public final class TorchDistReader: Sendable {
   /// Whether every piece is read to its end for its checksum, also when a part is enough.
   public let verify: Bool
 
+  private let use: PosixFile.Use
+  private let checks: PieceChecks?
+
   private static let openLimit = 256
   private let open = Mutex<[String: PosixFile]>([:])
 
@@ -22,10 +25,18 @@ public final class TorchDistReader: Sendable {
   /// - Parameters:
   ///   - folder: the iteration folder, with `.metadata`.
   ///   - verify: see the property; turn it off only after the manifest has been verified.
+  ///   - use: how often the data is read.
+  ///   - checks: verify storages by the pieces that are read of them, each once; call
+  ///     `finishChecks` at the end.
   /// - Throws: `FILE-001`, `FILE-002`, `CKPT-111` to `CKPT-134`, `CKPT-143`.
-  public init(_ folder: String, verify: Bool = true) throws(Fault) {
+  public init(
+    _ folder: String, verify: Bool = true, use: PosixFile.Use = .shared,
+    checks: PieceChecks? = nil
+  ) throws(Fault) {
     self.folder = folder
     self.verify = verify
+    self.use = use
+    self.checks = checks
     index = try DistIndex(path: folder + "/.metadata")
     var ends: [String: Int] = [:]
     func take(_ place: ItemLocation) {
@@ -69,18 +80,71 @@ public final class TorchDistReader: Sendable {
     if target.isEmpty { return }
     for chunk in tensor.candidates(target) {
       guard let part = chunk.box.intersection(target) else { continue }
-      let archive = try TorchArchive(try source(chunk.location), allow: .tensor)
-      let record = try archive.singleTensor()
-      guard record.dtype == tensor.spec.dtype, record.shape == chunk.box.sizes else {
-        throw Fault(
-          .badTensorRecord, "the piece at \(chunk.box.offsets) differs from the index",
-          at: .tensor(key, file: folder + "/" + chunk.location.file),
-          expected: "\(tensor.spec.dtype.rawValue) \(chunk.box.sizes)",
-          found: "\(record.dtype.rawValue) \(record.shape)")
+      do throws(Fault) {
+        try read(chunk, of: tensor.spec, part: part, target: target, into: buffer)
+      } catch {
+        throw Self.named(error, key, folder + "/" + chunk.location.file)
       }
-      try archive.read(
-        record, part: part, chunk: chunk.box, target: target, into: buffer, verify: verify)
     }
+  }
+
+  /// A fault of an archive that says nothing of a tensor gets its name.
+  private static func named(_ fault: Fault, _ key: String, _ file: String) -> Fault {
+    guard case .file? = fault.place, fault.code.exit == .corruptCheckpoint else { return fault }
+    var fault = fault
+    fault.place = .tensor(key, file: file)
+    return fault
+  }
+
+  private func read(
+    _ chunk: StoredChunk, of spec: TensorSpec, part: Box, target: Box,
+    into buffer: UnsafeMutableRawBufferPointer
+  ) throws(Fault) {
+    let archive = try TorchArchive(try source(chunk.location), allow: .tensor)
+    let record = try archive.singleTensor()
+    try match(record, chunk, spec)
+    try archive.read(
+      record, part: part, chunk: chunk.box, target: target, into: buffer, verify: verify,
+      checks: checks.map { ($0, chunk.location) })
+  }
+
+  private func match(
+    _ record: TensorRecord, _ chunk: StoredChunk, _ spec: TensorSpec
+  ) throws(Fault) {
+    guard record.dtype == spec.dtype, record.shape == chunk.box.sizes else {
+      throw Fault(
+        .badTensorRecord, "the piece at \(chunk.box.offsets) differs from the index",
+        at: .tensor(spec.name, file: folder + "/" + chunk.location.file),
+        expected: "\(spec.dtype.rawValue) \(chunk.box.sizes)",
+        found: "\(record.dtype.rawValue) \(record.shape)")
+    }
+  }
+
+  /// Reads all pieces of a tensor to their ends: checksums, and type and shape against the index.
+  /// - Throws: `CKPT-111` to `CKPT-123`, `FILE-002`; with the name of the tensor.
+  public func verify(_ tensor: StoredTensor) throws(Fault) {
+    for chunk in tensor.chunks {
+      do throws(Fault) {
+        let archive = try TorchArchive(try source(chunk.location), allow: .tensor)
+        try match(try archive.singleTensor(), chunk, tensor.spec)
+        for entry in archive.zip.entries { try archive.zip.verify(entry) }
+      } catch {
+        throw Self.named(error, tensor.spec.name, folder + "/" + chunk.location.file)
+      }
+    }
+  }
+
+  /// Reads what was read only in part so far, so that every item that was used is checked.
+  /// - Throws: `CKPT-122`, `FILE-002`.
+  public func finishChecks() throws(Fault) {
+    for place in checks?.unfinished ?? [] { try verifyItem(place) }
+  }
+
+  /// Reads an item to its end and compares its checksums.
+  /// - Throws: `CKPT-111` to `CKPT-122`, `FILE-002`.
+  public func verifyItem(_ place: ItemLocation) throws(Fault) {
+    let zip = try ZipReader(try source(place))
+    for entry in zip.entries { try zip.verify(entry) }
   }
 
   /// Reads a whole tensor.
@@ -120,7 +184,7 @@ public final class TorchDistReader: Sendable {
   private func file(_ name: String) throws(Fault) -> PosixFile {
     try open.withLock { (files) throws(Fault) -> PosixFile in
       if let file = files[name] { return file }
-      let file = try PosixFile(reading: folder + "/" + name)
+      let file = try PosixFile(reading: folder + "/" + name, use: use)
       if files.count >= Self.openLimit { files = [:] }
       files[name] = file
       return file

@@ -20,9 +20,8 @@ public enum TorchDistWriter {
   ) throws(Fault) -> RankReport {
     var items: [WrittenItem] = []
     var written: [WrittenFile] = []
-    let buckets = deal(tensors, objects, files: max(files, 1))
-    for (number, bucket) in buckets.filter({ !$0.isEmpty }).enumerated() {
-      let name = "__\(rank)_\(number).distcp"
+    for bucket in deal(tensors, objects, rank: rank, files: max(files, 1)) {
+      let name = bucket.name
       try probe.at(.beforeData)
       var file = try DistFile(folder + "/" + name, name: name)
       for object in bucket.objects { items.append(try file.add(object)) }
@@ -37,28 +36,33 @@ public enum TorchDistWriter {
     return RankReport(rank: rank, items: items, files: written)
   }
 
-  private struct Bucket {
+  /// What goes into one file.
+  struct Bucket {
+    var name = ""
     var objects: [ObjectShard] = []
     var tensors: [TensorShard] = []
     var bytes = 0
-    var isEmpty: Bool { objects.isEmpty && tensors.isEmpty }
   }
 
-  /// Largest tensors first, each into the lightest file; objects in turn.
-  private static func deal(
-    _ tensors: [TensorShard], _ objects: [ObjectShard], files: Int
+  /// Largest tensors first, each into the lightest file; objects in turn. Empty files are left out.
+  static func deal(
+    _ tensors: [TensorShard], _ objects: [ObjectShard], rank: Int, files: Int
   ) -> [Bucket] {
     var buckets = [Bucket](repeating: Bucket(), count: files)
     for (i, object) in objects.enumerated() { buckets[i % files].objects.append(object) }
     let order =
       files == 1
       ? Array(tensors.indices)
-      : tensors.indices.sorted { tensors[$0].byteCount > tensors[$1].byteCount }
+      : tensors.indices.sorted {
+        (tensors[$1].byteCount, $0) < (tensors[$0].byteCount, $1)
+      }
     for i in order {
       let lightest = buckets.indices.min { buckets[$0].bytes < buckets[$1].bytes } ?? 0
       buckets[lightest].tensors.append(tensors[i])
       buckets[lightest].bytes += tensors[i].byteCount
     }
+    buckets.removeAll { $0.objects.isEmpty && $0.tensors.isEmpty }
+    for i in buckets.indices { buckets[i].name = "__\(rank)_\(i).distcp" }
     return buckets
   }
 
@@ -89,51 +93,27 @@ public enum TorchDistWriter {
 /// One `.distcp` file in the making: archives one after another.
 private struct DistFile {
   let name: String
-  let file: PosixFile
+  let file: BlockFile
   var position = 0
   var digest = CRC32C()
 
   init(_ path: String, name: String) throws(Fault) {
     self.name = name
-    file = try PosixFile(creating: path)
+    file = try BlockFile(creating: path)
   }
 
   mutating func add(_ object: ObjectShard) throws(Fault) -> WrittenItem {
-    var archive = TorchArchiveWriter(file, base: position)
-    try archive.write(
-      object.value,
-      storages: object.storages.map { storage in
-        (
-          storage.key, storage.bytes.count,
-          { (emit) throws(Fault) in
-            try storage.bytes.withRaw { (raw) throws(Fault) in try emit(raw) }
-          }
-        )
-      })
+    let archive = try object.write(to: file, at: position)
     return WrittenItem(
-      key: object.key, content: .object, location: advance(archive),
+      key: object.key, content: object.content, location: advance(archive),
       crc32c: archive.digest.value)
   }
 
   mutating func add(_ tensor: TensorShard) throws(Fault) -> WrittenItem {
-    let (spec, box) = (tensor.spec, tensor.box)
-    let fits =
-      box.sizes.count == spec.shape.count && box.offsets.count == spec.shape.count
-      && spec.shape.indices.allSatisfy {
-        box.offsets[$0] >= 0 && box.sizes[$0] >= 0
-          && box.offsets[$0] + box.sizes[$0] <= spec.shape[$0]
-      }
-    guard fits else {
-      throw Fault(
-        .badTiling, "the piece at \(box.offsets) of \(box.sizes) leaves the shape \(spec.shape)",
-        at: .tensor(spec.name, file: file.path))
-    }
-    var archive = TorchArchiveWriter(file, base: position)
-    let record = TensorRecord(dtype: spec.dtype, shape: box.sizes, storageKey: "0")
-    try archive.write(record.pickle, storages: [("0", tensor.byteCount, tensor.stream)])
+    let archive = try tensor.write(to: file, at: position)
     return WrittenItem(
-      key: spec.name, content: .tensor(spec.dtype, globalShape: spec.shape, box: box),
-      location: advance(archive), crc32c: archive.digest.value)
+      key: tensor.spec.name, content: tensor.content, location: advance(archive),
+      crc32c: archive.digest.value)
   }
 
   private mutating func advance(_ archive: TorchArchiveWriter) -> ItemLocation {
@@ -144,7 +124,7 @@ private struct DistFile {
   }
 
   func finish() throws(Fault) -> WrittenFile {
-    try file.sync()
+    try file.settle()
     return WrittenFile(name: name, size: position, crc32c: digest.value)
   }
 }

@@ -3,33 +3,21 @@ import Support
 
 /// The body of `megatron-bench`: JSON lines, one per measurement.
 public enum BenchEntry {
-  /// What `all` measures; steps only of a model that is named, collectives only between ranks.
+  /// What `all` measures; steps and generation only of a model that is named, collectives only between ranks.
   static let everything = [
-    "peak", "gemm", "grouped", "attention", "ops", "optimizer", "collectives", "step",
+    "peak", "gemm", "grouped", "attention", "ops", "optimizer", "collectives", "step", "generate",
   ]
 
   /// - Throws: `OPT-104` for a kind that is not measured yet, `OPT-103` for one that needs more
   ///   options or ranks.
   public static func run(_ options: BenchOptions) throws(Fault) -> ExitCode {
     try RankJob.run(options.report.launch) { (world) throws(Fault) in
-<<<<<<< HEAD
-      for kind in options.bench.kinds {
-        if kind == "generate" {
-          try GenerateBench(options: options, world: world).run()
-          continue
-        }
-        guard kind == "step" else {
-          throw Fault(
-            .wrongOptions, "megatron-bench \(kind) is not built yet", at: .flag("kinds"),
-            expected: "step, generate")
-=======
       let bench = try BenchContext(options: options, world: world)
       var table: BenchTable?
       if options.bench.kinds.contains("all") {
         table = try BenchTable(options.bench.table)
         for kind in everything where !lacksInput(kind, options, world) {
           try measure(kind, bench)
->>>>>>> kernels
         }
       } else {
         for kind in options.bench.kinds { try measure(kind, bench) }
@@ -43,7 +31,7 @@ public enum BenchEntry {
     _ kind: String, _ options: BenchOptions, _ world: any Communicator
   ) -> Bool {
     switch kind {
-    case "step": return options.model.model == nil
+    case "step", "generate": return options.model.model == nil
     case "collectives": return world.size == 1
     default: return false
     }
@@ -59,6 +47,7 @@ public enum BenchEntry {
     case "optimizer": try OptimizerBench(bench).run()
     case "collectives": try CollectiveBench(bench).run()
     case "step": try StepBench(bench).run()
+    case "generate": try GenerateBench(options: bench.options, world: bench.world).run()
     default:
       throw Fault(
         .refusedOption, "megatron-bench \(kind) is not built yet", at: .flag("kinds"),

@@ -17,21 +17,42 @@ struct ConversionTest {
     options.export.testConvertDType == "bfloat16" ? .bfloat16 : .float32
   }
 
-  func run() throws(Fault) {
-    let config = folder.config
-    let map = NameMap(config)
-    let published =
-      options.export.toMcore ? folder.path : output
+  /// - Returns: whether every tensor is equal, byte for byte; where the type was changed on purpose,
+  ///   after the same rounding.
+  func run() throws(Fault) -> Bool {
     let checkpoint = options.export.toMcore ? output : options.export.mcoreModel ?? output
+    let published = options.export.toMcore ? folder.path : output
+    let paths = options.export.toMcore ? (published, checkpoint) : (checkpoint, published)
+    let found = try StoreDifference(a: paths.0, b: paths.1, model: folder.path, rounds: true).run()
+    for line in found.lines { Terminal.write(line + "\n", to: .output) }
+    Terminal.write(
+      "tensors: \(found.equal) equal byte for byte, \(found.lines.count) different\n", to: .output)
+    if try fitsMemory() { try compareLogits(published, checkpoint) }
+    return found.isEqual
+  }
+
+  /// One model at a time lies in memory.
+  private func compareLogits(_ published: String, _ checkpoint: String) throws(Fault) {
     let location = try CheckpointLocator.resolve(checkpoint)
-    let a = try model(PublishedWeightSource(try PublishedFolder(published), map))
-    let b = try model(try MegatronWeights(location.folder, config))
-    say("published", a)
-    say("megatron", b)
     let row = try sample()
-    let x = try logits(a, row)
-    let y = try logits(b, row)
+    let x = try logits("published", row) { () throws(Fault) in
+      try model(
+        PublishedWeightSource(try PublishedFolder(published), NameMap(folder.config)))
+    }
+    let y = try logits("megatron", row) { () throws(Fault) in
+      try model(try MegatronWeights(location.folder, folder.config))
+    }
     compare(x, y, row)
+  }
+
+  /// Whether a model of the test's type fits into the memory that is free now.
+  private func fitsMemory() throws(Fault) -> Bool {
+    let needed = NameMap(folder.config).all.reduce(0) { $0 + $1.shape.reduce(dtype.size, *) }
+    guard let free = ProcessMemory.availableBytes, free < needed else { return true }
+    Terminal.write(
+      "logits are not compared: the model needs \(ByteMeter.size(needed)), "
+        + "\(ByteMeter.size(free)) are free; all tensors were compared\n", to: .output)
+    return false
   }
 
   private func model(_ source: some WeightSource) throws(Fault) -> QwenText {
@@ -59,7 +80,11 @@ struct ConversionTest {
       multiple: 1, padID: 0, vocabulary: folder.config.vocabularySize, on: engine)
   }
 
-  private func logits(_ model: QwenText, _ row: ModelRow) throws(Fault) -> [Float] {
+  private func logits(
+    _ name: String, _ row: ModelRow, _ make: () throws(Fault) -> QwenText
+  ) throws(Fault) -> [Float] {
+    let model = try make()
+    say(name, model)
     let alone = SelfWorld()
     let setting = Setting(
       engine: engine, groups: ModelGroups(tp: alone, ep: alone, etp: alone),

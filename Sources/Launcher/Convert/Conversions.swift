@@ -1,16 +1,31 @@
 import Checkpoint
 import Foundation
 import Model
+import Parallel
 import Support
 import Tensor
 
-/// Published folder to Megatron checkpoint and back, one tensor at a time.
+/// Published folder to Megatron checkpoint and back, in bounded memory. All ranks call it and share
+/// the files; what comes out does not depend on their number.
 struct Conversions {
   let options: ExportOptions
   let folder: ModelFolder
-  let engine: Engine
+  let world: any Communicator
+  let threads: Int
   let output: String
   let logger: Logger
+  var isStopped: @Sendable () -> Bool = { false }
+
+  /// The last part of the name of a folder that a stopped conversion leaves.
+  static let id = "conversion"
+
+  /// Whether a folder holds what a stopped conversion left, so that the next one goes on in it.
+  static func isUnfinished(_ output: String) -> Bool {
+    let commit = CheckpointCommit(root: output, name: .iteration(1), id: id)
+    return [commit.staging, output + "/" + PublishedExport.staging].contains {
+      Folder.kind($0) == .folder
+    }
+  }
 
   private var dtype: DType? { options.model.torchDType?.dtype }
 
@@ -18,51 +33,49 @@ struct Conversions {
   /// - Throws: `MODEL-103` when the weights do not fit config.json; `FILE-003`, `CKPT-1xx`.
   func toMegatron() throws(Fault) {
     let map = NameMap(folder.config)
-    let published = try PublishedFolder(folder.path)
-    try checkComplete(published, map)
-    let source = PublishedWeightSource(published, map)
-    let cast = ElementCast(engine: engine)
-    let commit = CheckpointCommit(
-      root: output, name: .iteration(1), id: String(UInt32.random(in: 0...UInt32.max), radix: 36))
-    try commit.prepare()
+    let published = try world.agreeing { () throws(Fault) -> PublishedFolder in
+      let published = try PublishedFolder(folder.path, use: .once)
+      for note in try PublishedNames(map, published).check(at: folder.path) {
+        logger.warning(note)
+      }
+      return published
+    }
     let bytes = published.folder.tensors.reduce(0) { $0 + $1.byteCount }
-    let files = options.export.threadCount ?? max((bytes + 9_999_999_999) / 10_000_000_000, 2)
-    let report = try TorchDistWriter.write(
-      tensors: try WeightShards.all(source, map, dtype: dtype, convert: cast.convert),
+    let tools = ConversionTools()
+    let units = DistUnits.files(
+      tensors: try WeightShards.all(
+        PublishedWeightSource(published, map), map, dtype: dtype, tools: tools),
       objects: options.export.teExtraState ? MegatronObjects.extraState(folder.config) : [],
-      to: commit.staging, rank: 0, files: files)
-    let common = MegatronCommon(folder.config, iteration: 1).state
-    let written = try TorchDistWriter.finish(commit.staging, reports: [report], common: common)
-    try commit.finish(files: written)
-    try writeArguments()
-    try folder.copyCompanions(to: output, replacing: options.export.existOK)
-    finish(tensors: map.all.count, overflows: cast.overflows)
+      count: options.export.threadCount ?? max((bytes + 9_999_999_999) / 10_000_000_000, 2))
+    let commit = CheckpointCommit(root: output, name: .iteration(1), id: Self.id)
+    try world.agreeing { () throws(Fault) in
+      if world.rank == 0 { try commit.prepare() }
+    }
+    let written = try StreamedWrite(
+      world: world, threads: threads, staging: commit.staging,
+      purpose: ConversionPurpose.text(
+        folder.path, source: try SourceState.files(folder.path), dtype: dtype,
+        files: units.map(\.file)),
+      logger: logger, isStopped: isStopped
+    ).run(units.map(\.file))
+    try world.agreeing { () throws(Fault) in
+      guard world.rank == 0 else { return }
+      try finish(commit, zip(units, written).map { $0.report($1) })
+    }
+    say(tensors: map.all.count, overflows: try world.total(tools.overflows))
   }
 
-  /// Every published tensor must be used, and every one we need must be there.
-  private func checkComplete(_ published: PublishedFolder, _ map: NameMap) throws(Fault) {
-    let needed = Dictionary(uniqueKeysWithValues: map.published.map { ($0.name, $0.shape) })
-    var wrong: [String] = []
-    for (name, shape) in map.published {
-      guard let found = published.describe(published: name) else {
-        wrong.append("\(name) is missing")
-        continue
-      }
-      if found.shape != shape { wrong.append("\(name) is \(found.shape), expected \(shape)") }
+  private func finish(_ commit: CheckpointCommit, _ reports: [RankReport]) throws(Fault) {
+    // What another attempt made after the data, and the notes of this one.
+    let data = Set(reports.flatMap(\.files).map(\.name))
+    for name in try Folder.names(commit.staging) where !data.contains(name) {
+      try Folder.remove(commit.staging + "/" + name)
     }
-    for tensor in published.folder.tensors where needed[tensor.name] == nil {
-      if folder.config.tiesEmbeddings, tensor.name == "lm_head.weight" {
-        logger.warning("lm_head.weight is ignored: the embeddings are tied")
-        continue
-      }
-      wrong.append("\(tensor.name) belongs to no part of the model")
-    }
-    guard wrong.isEmpty else {
-      throw Fault(
-        .badModelWeights, "the weights do not fit config.json", at: .file(folder.path),
-        found: wrong.prefix(8).joined(separator: "; ")
-          + (wrong.count > 8 ? "; and \(wrong.count - 8) more" : ""))
-    }
+    let common = MegatronCommon(folder.config, iteration: 1).state
+    let files = try TorchDistWriter.finish(commit.staging, reports: reports, common: common)
+    try commit.finish(files: files)
+    try writeArguments()
+    try folder.copyCompanions(to: output, replacing: options.export.existOK)
   }
 
   /// Writes safetensors files, the index and the files of the model.
@@ -72,12 +85,14 @@ struct Conversions {
     }
     let location = try CheckpointLocator.resolve(path)
     let export = PublishedExport(
-      folder: folder, engine: engine, dtype: dtype,
-      maxShardBytes: options.export.maxShardBytes ?? 5_000_000_000,
+      folder: folder, world: world, threads: threads, logger: logger, dtype: dtype,
+      maxShardBytes: options.export.maxShardBytes ?? 5_000_000_000, isStopped: isStopped,
       replacesFiles: options.export.existOK)
     let result = try export.write(location.folder, to: output)
-    try copyArguments(from: location.root)
-    finish(tensors: result.tensors, overflows: result.overflows)
+    try world.agreeing { () throws(Fault) in
+      if world.rank == 0 { try copyArguments(from: location.root) }
+    }
+    say(tensors: result.tensors, overflows: result.overflows)
   }
 
   private func writeArguments() throws(Fault) {
@@ -94,7 +109,7 @@ struct Conversions {
     try AtomicFile.write(try AtomicFile.read(path), to: output + "/" + SavedArguments.fileName)
   }
 
-  private func finish(tensors: Int, overflows: Int) {
+  private func say(tensors: Int, overflows: Int) {
     if overflows > 0 {
       logger.warning("\(overflows) values became infinite in float16")
     }

@@ -6,37 +6,47 @@ import Tensor
 
 /// The body of `megatron-export`.
 public enum ExportEntry {
-  /// With several ranks, rank 0 converts and the others wait: the files are the same.
+  /// With several ranks the files are shared among them, and are the same.
   public static func run(_ options: ExportOptions) throws(Fault) -> ExitCode {
-    try RankJob.run(options.report.launch) { (world) throws(Fault) in
-      try world.agreeing { () throws(Fault) in
-        if world.rank == 0 { try convert(options) }
-      }
-      return .done
+    SignalFlags.install()
+    return try RankJob.run(options.report.launch) { (world) throws(Fault) in
+      if let code = try InspectEntry.run(options, world) { return code }
+      return try convert(options, world) ? .done : .differs
     }
   }
 
-  private static func convert(_ options: ExportOptions) throws(Fault) {
-    let logger = Logger(level: options.logging.level)
+  /// - Returns: false when the comparison that was asked for finds a difference.
+  private static func convert(
+    _ options: ExportOptions, _ world: any Communicator
+  ) throws(Fault) -> Bool {
+    let logger = Logger(level: options.logging.level, rank: world.rank)
     for note in options.report.notes { logger.info(note) }
     for warning in options.report.warnings { logger.warning(warning) }
     if let line = options.report.inertLine { logger.info(line) }
     guard let output = options.export.outputDir else {
       throw Fault(.wrongOptions, "no folder to write to", at: .flag("output_dir"))
     }
-    let engine = try options.run.engine(options.report.launch)
-    let folder = try ModelFolder(
-      model: options.model.model, checkpoint: options.export.mcoreModel,
-      hub: ModelFolder.Hub(options.report.launch, options.model))
+    let folder = try world.agreeing { () throws(Fault) in
+      try ModelFolder(
+        model: options.model.model, checkpoint: options.export.mcoreModel,
+        hub: ModelFolder.Hub(options.report.launch, options.model))
+    }
     let conversion = Conversions(
-      options: options, folder: folder, engine: engine, output: output, logger: logger)
+      options: options, folder: folder, world: world,
+      threads: RankJob.threads(options.run.threads, launch: options.report.launch),
+      output: output, logger: logger,
+      isStopped: { !SignalFlags.current.isDisjoint(with: [.stop, .stopNow]) })
     if options.export.toMcore {
       try conversion.toMegatron()
     } else {
       try conversion.toPublished()
     }
-    if options.export.testConvertPrecision {
-      try ConversionTest(options: options, folder: folder, engine: engine, output: output).run()
+    guard options.export.testConvertPrecision else { return true }
+    return try world.agreeing { () throws(Fault) in
+      guard world.rank == 0 else { return true }
+      let engine = try options.run.engine(options.report.launch)
+      return try ConversionTest(options: options, folder: folder, engine: engine, output: output)
+        .run()
     }
   }
 }

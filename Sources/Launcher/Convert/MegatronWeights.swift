@@ -8,6 +8,12 @@ struct MegatronWeights: WeightSource {
   let reader: TorchDistReader
   let config: QwenConfig
 
+  /// A source that is read once, in parts, each checked; call `reader.finishChecks` at the end.
+  init(streaming folder: String, _ config: QwenConfig) throws(Fault) {
+    reader = try TorchDistReader(folder, use: .once, checks: PieceChecks())
+    self.config = config
+  }
+
   /// - Parameter path: the folder with the tracker, or an iteration folder.
   /// - Throws: `CKPT-…` when there is no whole checkpoint.
   init(_ folder: String, _ config: QwenConfig) throws(Fault) {

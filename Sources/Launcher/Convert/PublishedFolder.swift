@@ -7,8 +7,12 @@ import Tensor
 struct PublishedFolder: PublishedTensors {
   let folder: SafetensorsFolder
 
+  init(_ folder: SafetensorsFolder) { self.folder = folder }
+
   /// - Throws: `FILE-001`, `CKPT-1xx` when the files are not what they should be.
-  init(_ path: String) throws(Fault) { folder = try SafetensorsFolder(path) }
+  init(_ path: String, use: PosixFile.Use = .shared) throws(Fault) {
+    folder = try SafetensorsFolder(path, use: use)
+  }
 
   func describe(published name: String) -> (dtype: DType, shape: [Int])? {
     folder[name].map { ($0.dtype, $0.shape) }

@@ -74,9 +74,9 @@ enum WeightShards {
     return pieces
   }
 
-  /// Whole tensors from a source, converted to `dtype`, one at a time.
+  /// Whole tensors from a source, converted to `dtype`, some rows at a time.
   static func all(
-    _ source: any WeightSource, _ map: NameMap, dtype: DType?, convert: @escaping ElementConversion
+    _ source: any WeightSource, _ map: NameMap, dtype: DType?, tools: ConversionTools
   ) throws(Fault) -> [TensorShard] {
     var shards: [TensorShard] = []
     for row in map.all {
@@ -90,20 +90,18 @@ enum WeightShards {
       shards.append(
         TensorShard(spec, box: box) { (emit) throws(Fault) in
           let width = shape.dropFirst().reduce(1, *)
-          try ScratchBytes.with(shape.reduce(stored.size, *)) { (buffer) throws(Fault) in
-            try source.read(row.name, rows: 0..<shape[0], columns: 0..<width, into: buffer)
-            try convert(UnsafeRawBufferPointer(buffer), stored, type, emit)
+          try tools.with { (memory, cast) throws(Fault) in
+            try RowParts.forEach(0..<shape[0], rowBytes: width * stored.size, through: memory) {
+              (rows, bytes) throws(Fault) in
+              try source.read(row.name, rows: rows, columns: 0..<width, into: bytes)
+              try cast.convert(UnsafeRawBufferPointer(bytes), stored, type, emit)
+            }
           }
         })
     }
     return shards
   }
 }
-
-/// Hands on elements in another type: source bytes, their type, the wanted type, where they go.
-typealias ElementConversion =
-  (UnsafeRawBufferPointer, DType, DType, (UnsafeRawBufferPointer) throws(Fault) -> Void)
-  throws(Fault) -> Void
 
 /// Memory for the length of a call.
 enum ScratchBytes {

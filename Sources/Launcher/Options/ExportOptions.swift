@@ -41,12 +41,18 @@ public struct ExportOptions: ProgramOptions {
 
   static let rules: [OptionRule<ExportOptions>] = [
     OptionRule("an_action") { options in
-      options.export.toMcore || options.export.toHF
-        ? nil : "nothing to do: give --to_mcore true or --to_hf true"
+      options.export.actions > 0
+        ? nil
+        : "nothing to do: give --to_mcore true, --to_hf true, --inspect, --verify or --diff"
     },
     OptionRule("one_action") { options in
       options.export.toMcore && options.export.toHF
-        ? "--to_mcore and --to_hf exclude each other" : nil
+        ? "--to_mcore and --to_hf exclude each other"
+        : options.export.actions > 1 ? "one call does one thing" : nil
+    },
+    OptionRule("diff_takes_two") { options in
+      [0, 2].contains(options.export.diff.count)
+        ? nil : "--diff takes two paths, got \(options.export.diff.count)"
     },
     OptionRule("to_hf_needs_checkpoint") { options in
       options.export.toHF && options.export.mcoreModel == nil
@@ -57,10 +63,12 @@ public struct ExportOptions: ProgramOptions {
       return "--mcore_model: path: '\(path)' does not exist"
     },
     OptionRule("model_known") { options in
-      options.model.model == nil ? "Please set --model <model_id_or_path>" : nil
+      options.model.model == nil && !options.export.isReading
+        ? "Please set --model <model_id_or_path>" : nil
     },
     OptionRule("output_is_new") { options in
-      guard let path = options.export.outputDir, PathText.exists(path), !options.export.existOK
+      guard let path = options.export.outputDir, PathText.exists(path), !options.export.existOK,
+        !Conversions.isUnfinished(path)
       else { return nil }
       return "--output_dir: \(path) already exists.; take another folder or give --exist_ok true"
     },

@@ -49,9 +49,12 @@ struct CheckpointSaver {
         commit.staging, reports: reports, common: content.common)
       try commit.finish(files: files, info: RunFacts.json(run))
       try run.folder.copyCompanions(to: run.directory)
-      let copy = PublishedCopy(run: run, id: commit.id)
-      let flags = run.options.checkpoint
-      if flags.saveSafetensors { try copy.write(commit.name) }
+    }
+    let copy = PublishedCopy(run: run, id: commit.id)
+    let flags = run.options.checkpoint
+    if flags.saveSafetensors { try copy.write(commit.name) }
+    try world.agreeing { () throws(Fault) in
+      guard world.rank == 0 else { return }
       if let keep = flags.saveTotalLimit {
         for name in try CheckpointFolder.prune(run.directory, keep: keep, id: commit.id) {
           try copy.remove(name)

@@ -4,34 +4,43 @@ import Support
 
 /// `--save_safetensors`: the published form of a checkpoint, in `iter_0000120-hf` beside it.
 ///
-/// It is made from the checkpoint as it lies on the disk, by rank 0 alone, one tensor at a time, in
-/// a hidden folder that gets its name when it is complete.
+/// It is made from the checkpoint as it lies on the disk, by all ranks together, in a hidden folder
+/// that gets its name when it is complete.
 struct PublishedCopy {
   let run: TrainingRun
   let id: String
 
   private func path(_ name: CheckpointName) -> String { "\(run.directory)/\(name.folder)-hf" }
 
+  /// All ranks call it.
   /// - Throws: `FILE-003`; the checkpoint itself is not touched.
   func write(_ name: CheckpointName) throws(Fault) {
     let hidden = "\(run.directory)/.tmp_\(name.folder)-hf_\(id)"
+    let world = run.groups.world
     do {
-      _ = try PublishedExport(folder: run.folder, engine: run.engine)
-        .write("\(run.directory)/\(name.folder)", to: hidden)
-      let arguments = "\(run.directory)/\(SavedArguments.fileName)"
-      if PathText.exists(arguments) {
-        try AtomicFile.write(
-          try AtomicFile.read(arguments), to: "\(hidden)/\(SavedArguments.fileName)")
+      _ = try PublishedExport(
+        folder: run.folder, world: world, threads: 1, logger: run.logger
+      ).write("\(run.directory)/\(name.folder)", to: hidden)
+      try world.agreeing { () throws(Fault) in
+        if world.rank == 0 { try publish(name, from: hidden) }
       }
-      try remove(name)
-      try Folder.rename(hidden, to: path(name))
-      try Folder.sync(run.directory)
     } catch {
       // What is there is half a model; the fault is what matters.
-      try? Folder.remove(hidden)
+      if world.rank == 0 { try? Folder.remove(hidden) }
       throw error
     }
     run.logger.info("saved \(path(name))")
+  }
+
+  private func publish(_ name: CheckpointName, from hidden: String) throws(Fault) {
+    let arguments = "\(run.directory)/\(SavedArguments.fileName)"
+    if PathText.exists(arguments) {
+      try AtomicFile.write(
+        try AtomicFile.read(arguments), to: "\(hidden)/\(SavedArguments.fileName)")
+    }
+    try remove(name)
+    try Folder.rename(hidden, to: path(name))
+    try Folder.sync(run.directory)
   }
 
   /// - Throws: `FILE-003`.

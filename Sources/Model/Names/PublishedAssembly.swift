@@ -30,6 +30,11 @@ public struct PublishedAssembly {
     self.parts = parts
   }
 
+  /// The parts of a published tensor in the order of its rows.
+  func ordered(_ name: String) -> [Part] {
+    (parts[name] ?? []).sorted { $0.publishedRow < $1.publishedRow }
+  }
+
   /// Type of the stored values that make up a published tensor.
   public func dtype(of name: String) throws(Fault) -> DType {
     guard let part = parts[name]?.first else {

@@ -15,12 +15,21 @@ public func systemMessage(_ code: Int32) -> String {
 
 /// An open regular file with positional reads and writes; several threads may use one at a time.
 public final class PosixFile: Sendable {
+  /// How the bytes are used.
+  public enum Use: Sendable {
+    /// By several, or several times: the page cache keeps them.
+    case shared
+    /// Once, from begin to end: large transfers go past the page cache.
+    case once
+  }
+
   public let path: String
   private let descriptor: Int32
+  private let direct: DirectAccess?
 
   /// Opens an existing regular file for reading.
   /// - Throws: `FILE-001` when there is none, `FILE-002` when it cannot be read or is no plain file.
-  public init(reading path: String) throws(Fault) {
+  public init(reading path: String, use: Use = .shared) throws(Fault) {
     // O_NONBLOCK: opening a named pipe must not wait for its writer; it is refused just below.
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { throw Self.openFault(path, errno) }
@@ -31,17 +40,32 @@ public final class PosixFile: Sendable {
     }
     self.path = path
     self.descriptor = descriptor
+    direct = use == .once ? DirectAccess(path, writes: false) : nil
   }
 
   /// Creates a file that does not exist yet, for writing and reading.
   /// - Throws: `FILE-003` when it exists already or cannot be made.
-  public init(creating path: String) throws(Fault) {
-    let descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
+  public convenience init(creating path: String, use: Use = .shared) throws(Fault) {
+    try self.init(writing: path, O_CREAT | O_EXCL, use)
+  }
+
+  /// Opens a file for writing and reading on, cut to `size` bytes.
+  /// - Throws: `FILE-003` when there is none or it cannot be written.
+  public convenience init(resuming path: String, size: Int, use: Use) throws(Fault) {
+    try self.init(writing: path, 0, use)
+    guard ftruncate(descriptor, off_t(size)) == 0 else {
+      throw Fault(.cannotWrite, "cannot cut the file: \(systemMessage(errno))", at: .file(path))
+    }
+  }
+
+  private init(writing path: String, _ flags: Int32, _ use: Use) throws(Fault) {
+    let descriptor = open(path, O_RDWR | O_CLOEXEC | flags, 0o644)
     guard descriptor >= 0 else {
       throw Fault(.cannotWrite, "cannot create the file: \(systemMessage(errno))", at: .file(path))
     }
     self.path = path
     self.descriptor = descriptor
+    direct = use == .once ? DirectAccess(path, writes: true) : nil
   }
 
   deinit { close(descriptor) }
@@ -61,6 +85,11 @@ public final class PosixFile: Sendable {
   public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(Fault) {
     guard let base = buffer.baseAddress else { return }
     var done = 0
+    if let direct, buffer.count >= DirectAccess.threshold,
+      !DirectAccess.isCached(descriptor, offset, buffer.count)
+    {
+      done = direct.read(into: buffer, at: offset)
+    }
     while done < buffer.count {
       let got = pread(descriptor, base + done, buffer.count - done, off_t(offset + done))
       if got < 0 {
@@ -90,7 +119,7 @@ public final class PosixFile: Sendable {
   /// - Throws: `FILE-003`; a full disk is named with the bytes wanted and the bytes free.
   public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Fault) {
     guard let base = bytes.baseAddress else { return }
-    var done = 0
+    var done = direct?.write(bytes, at: offset) ?? 0
     while done < bytes.count {
       let put = pwrite(descriptor, base + done, bytes.count - done, off_t(offset + done))
       if put < 0 {

@@ -20,3 +20,20 @@ extension ProcessMemory {
     return seconds(usage.ru_utime) + seconds(usage.ru_stime)
   }
 }
+
+extension ProcessMemory {
+  /// Memory that a process could take now without swapping, bytes; nil where the system does not tell.
+  public static var availableBytes: Int? {
+    guard let file = fopen("/proc/meminfo", "r") else { return nil }
+    defer { fclose(file) }
+    var line = [CChar](repeating: 0, count: 256)
+    while fgets(&line, Int32(line.count), file) != nil {
+      let words = String(
+        decoding: line.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self
+      )
+      .split(separator: " ")
+      if words.count >= 2, words[0] == "MemAvailable:" { return Int(words[1]).map { $0 * 1024 } }
+    }
+    return nil
+  }
+}

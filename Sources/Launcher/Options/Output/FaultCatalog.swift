@@ -66,7 +66,7 @@ enum FaultCatalog {
     .worldDoesNotFit, .wrongOptions,
     .unknownOption,
     .badOptionValue, .optionsDisagree, .refusedOption, .unknownCommand, .launchContradiction,
-    .unknownFaultCode, .programMissing, .hang,
+    .unknownFaultCode, .programMissing, .conversionStopped, .hang,
   ]
 
   /// What the exit code of a fault means for a job script.

@@ -15,8 +15,21 @@ public struct ExportFlags: Sendable {
   public var loadArgs = true
   public var loadDataArgs = false
   public var teExtraState = true
+  /// Shown, and nothing else is done.
+  public var inspect: String?
+  /// Checked, and nothing else is done.
+  public var verify: String?
+  /// Two to compare, and nothing else is done.
+  public var diff: [String] = []
 
   public init() {}
+
+  /// It reads and shows, and writes nothing.
+  var isReading: Bool { inspect != nil || verify != nil || !diff.isEmpty }
+  /// How many things are asked for.
+  var actions: Int {
+    [toMcore, toHF, inspect != nil, verify != nil, !diff.isEmpty].count { $0 }
+  }
 
   /// Bytes of `maxShardSize`, in decimal units.
   public var maxShardBytes: Int? { Self.bytes(of: maxShardSize) }
@@ -92,10 +105,13 @@ public struct ExportFlags: Sendable {
     Option(
       \.teExtraState, "te_extra_state",
       "Write the empty _extra_state entries that the reference expects."),
-    Option(recorded: "inspect", .text, "Show what a checkpoint holds.").refused(
-      "this is not built yet"),
-    Option(recorded: "verify", .text, "Check a checkpoint.").refused("this is not built yet"),
-    Option(recorded: "diff", .list, .list([]), "Compare two checkpoints.").refused(
-      "this is not built yet"),
+    Option(
+      \.inspect, "inspect",
+      "Show what a checkpoint, a published or adapter folder, or a single file holds."
+    ).path(),
+    Option(
+      \.verify, "verify", "Read all of a checkpoint or folder and check it in every way."
+    ).path(),
+    .init(\.diff, "diff", "Compare two checkpoints of any forms, tensor by tensor."),
   ].under(.own)
 }

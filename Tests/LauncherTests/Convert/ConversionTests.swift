@@ -1,0 +1,191 @@
+import Checkpoint
+import Foundation
+import Parallel
+import Support
+import Synchronization
+import Tensor
+import Testing
+
+@testable import Launcher
+
+@Suite struct ConversionTests {
+  /// Converts a folder to Megatron's form with as many ranks as asked for.
+  private static func convert(
+    _ model: String, to output: String, ranks: Int = 1, _ words: [String] = [],
+    stopAfter: Int? = nil
+  ) throws {
+    let count = Mutex(0)
+    _ = try ThreadWorld.run(ranks: ranks) { world in
+      let options = try read(
+        ["--model", model, "--to_mcore", "true", "--output_dir", output, "--exist_ok", "true"]
+          + words)
+      let folder = try ModelFolder(model: model, checkpoint: nil)
+      try Conversions(
+        options: options, folder: folder, world: world, threads: 2, output: output,
+        logger: Logger(level: .error),
+        isStopped: {
+          guard let stopAfter else { return false }
+          return count.withLock {
+            $0 += 1
+            return $0 > stopAfter
+          }
+        }
+      ).toMegatron()
+    }
+  }
+
+  private static func export(
+    _ checkpoint: String, _ model: String, to output: String, ranks: Int = 1, shard: Int
+  ) throws {
+    _ = try ThreadWorld.run(ranks: ranks) { world in
+      _ = try PublishedExport(
+        folder: try ModelFolder(model: model, checkpoint: nil), world: world, threads: 1,
+        logger: Logger(level: .error), maxShardBytes: shard
+      ).write(checkpoint + "/iter_0000001", to: output)
+    }
+  }
+
+  private static func read(_ words: [String]) throws -> ExportOptions {
+    guard
+      case .run(let options) = try ExportOptions.read(
+        words + ["--logging_level", "ERROR"], launch: LaunchEnvironment([:]))
+    else { throw Unexpected(what: "options") }
+    return options
+  }
+
+  private func content(_ folder: String) throws -> [String: [UInt8]] {
+    var files: [String: [UInt8]] = [:]
+    for name in try Folder.names(folder) where Folder.kind(folder + "/" + name) == .file {
+      files[name] = try AtomicFile.read(folder + "/" + name)
+    }
+    return files
+  }
+
+  @Test("Any number of ranks writes the same files, both ways", arguments: TinyModel.Kind.allCases)
+  func ranks(_ kind: TinyModel.Kind) throws {
+    let folder = try TemporaryFolder()
+    let path = folder.path
+    try TinyModel.write(kind, to: path + "/model")
+    for ranks in [1, 2, 3] {
+      try Self.convert(
+        path + "/model", to: path + "/m\(ranks)", ranks: ranks, ["--thread_count", "4"])
+      try Self.export(
+        path + "/m1", path + "/model", to: path + "/p\(ranks)", ranks: ranks, shard: 60_000)
+    }
+    let (one, published) = (try content(path + "/m1/iter_0000001"), try content(path + "/p1"))
+    #expect(one.keys.filter { $0.hasSuffix(".distcp") }.count == 4)
+    #expect(published.keys.filter { $0.hasSuffix(".safetensors") }.count > 2)
+    for ranks in [2, 3] {
+      #expect(try content(path + "/m\(ranks)/iter_0000001") == one)
+      #expect(try content(path + "/p\(ranks)") == published)
+    }
+    for pair in [("p1", "model"), ("m1", "model"), ("p1", "m2"), ("m1", "m3")] {
+      let found = try StoreDifference(a: path + "/" + pair.0, b: path + "/" + pair.1).run()
+      #expect(found.isEqual && found.equal > 5, "\(pair): \(found.lines.prefix(3))")
+    }
+    for name in ["m1", "p1"] {
+      let result = try Verification(path: path + "/" + name).run()
+      #expect(result.faults.isEmpty && result.tensors > 5, "\(name): \(result.faults)")
+    }
+  }
+
+  @Test("A conversion that is stopped after any tensor goes on and ends with the same files")
+  func goesOn() throws {
+    let folder = try TemporaryFolder()
+    let path = folder.path
+    try TinyModel.write(.moe, to: path + "/model")
+    try Self.convert(path + "/model", to: path + "/whole")
+    let whole = try content(path + "/whole/iter_0000001")
+    for stop in [0, 1, 7, 40] {
+      let output = path + "/stopped\(stop)"
+      var found: Fault?
+      do { try Self.convert(path + "/model", to: output, stopAfter: stop) } catch let fault as Fault
+      {
+        found = fault
+      }
+      #expect(found?.code == .conversionStopped)
+      #expect(Conversions.isUnfinished(output))
+      #expect(Folder.kind(output + "/iter_0000001") == .nothing)
+      try Self.convert(path + "/model", to: output)
+      #expect(try content(output + "/iter_0000001") == whole)
+      #expect(!Conversions.isUnfinished(output))
+    }
+  }
+
+  @Test("A changed element is found by the comparison, a changed byte by the check, each by name")
+  func damage() throws {
+    let folder = try TemporaryFolder()
+    let path = folder.path
+    try TinyModel.write(.dense, to: path + "/model")
+    try Self.convert(path + "/model", to: path + "/m")
+    let file = path + "/model/model.safetensors"
+    let opened = try SafetensorsFile(file)
+    let name = try #require(opened.tensors.last?.name)
+    var bytes = try AtomicFile.read(file)
+    bytes[bytes.count - 3] ^= 0x40
+    try AtomicFile.write(bytes, to: file)
+    let found = try StoreDifference(a: path + "/m", b: path + "/model").run()
+    #expect(found.lines.count == 1)
+    #expect(found.lines.first?.hasPrefix("\(name): 1 of") == true)
+    let data = path + "/m/iter_0000001/__0_0.distcp"
+    var items = try AtomicFile.read(data)
+    items[items.count / 2] ^= 1
+    try AtomicFile.write(items, to: data)
+    let result = try Verification(path: path + "/m").run()
+    #expect(result.faults.contains { $0.description.contains("tensor") })
+  }
+
+  @Test("An unknown and a missing tensor are errors that name them")
+  func unknown() throws {
+    let folder = try TemporaryFolder()
+    let path = folder.path
+    try TinyModel.write(.dense, to: path + "/model")
+    let file = path + "/model/model.safetensors"
+    let text = try AtomicFile.read(file)
+    let old = Array("model.norm.weight".utf8)
+    let place = try #require(text.firstRange(of: old))
+    var renamed = text
+    renamed.replaceSubrange(place, with: Array("model.form.weight".utf8))
+    try AtomicFile.write(renamed, to: file)
+    var found: Fault?
+    do { try Self.convert(path + "/model", to: path + "/m") } catch let fault as Fault {
+      found = fault
+    }
+    #expect(found?.code.id == "MODEL-103")
+    #expect(found?.found?.contains("model.norm.weight is missing") == true)
+    #expect(found?.found?.contains("model.form.weight belongs to no part") == true)
+  }
+
+  @Test("Runs of elements are cut into boxes that cover them in order")
+  func boxes() throws {
+    let shape = [3, 4, 5]
+    for first in 0..<60 {
+      for last in first...60 {
+        var elements: [Int] = []
+        for box in ElementRun.boxes(first..<last, shape) {
+          for i in box[0] {
+            for j in box[1] { for k in box[2] { elements.append((i * 4 + j) * 5 + k) } }
+          }
+        }
+        #expect(elements == Array(first..<last))
+      }
+    }
+  }
+
+  @Test("What a folder holds is listed with its files, checksums and tensors")
+  func inspection() throws {
+    let folder = try TemporaryFolder()
+    let path = folder.path
+    try TinyModel.write(.moe, to: path + "/model")
+    try Self.convert(path + "/model", to: path + "/m")
+    let lines = try Inspection(path: path + "/m").lines()
+    #expect(lines.contains("format     Megatron torch_dist"))
+    #expect(lines.contains("iteration  1"))
+    #expect(lines.contains { $0.hasPrefix("layout     tp 1, pp 1") })
+    #expect(lines.contains { $0.hasPrefix("file       __0_0.distcp") && $0.contains("CRC-32C") })
+    #expect(
+      lines.contains { $0.hasPrefix("tensor     embedding.word_embeddings.weight  BF16  [") })
+    let published = try Inspection(path: path + "/model").lines()
+    #expect(published.contains { $0.contains("model.embed_tokens.weight  BF16") })
+  }
+}
