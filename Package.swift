@@ -16,6 +16,8 @@ let kernelBodies = [
   "attention/common.inc",
   "attention/forward.inc",
   "elementwise/activation.inc",
+  "elementwise/gelu.inc",
+  "elementwise/layernorm.inc",
   "elementwise/loss.inc",
   "elementwise/map.inc",
   "elementwise/norm.inc",

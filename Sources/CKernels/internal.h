@@ -71,6 +71,22 @@ typedef struct {
 
 typedef struct {
   ck_dtype type;
+  long rows, n;
+  const void *x, *w, *b, *dy;
+  float eps;
+  void *out; /* y or dx */
+  float *mean, *rstd, *dw, *db;
+} ck_layernorm_ctx;
+
+typedef struct {
+  ck_gelu_form form;
+  ck_dtype type;
+  const void *x, *dy; /* dy NULL: forward */
+  void *out;
+} ck_gelu_ctx;
+
+typedef struct {
+  ck_dtype type;
   int parts;
   long width;
   const void *x, *dy;
@@ -147,6 +163,10 @@ typedef struct {
   ck_range_fn rmsnorm_forward;         /* ck_norm_ctx, rows */
   ck_range_fn rmsnorm_backward;        /* ck_norm_ctx, rows: dx, and dw_parts if given */
   ck_range_fn rmsnorm_backward_weight; /* ck_norm_ctx, parts x blocks of 64 columns */
+  ck_range_fn layernorm_forward;       /* ck_layernorm_ctx, rows */
+  ck_range_fn layernorm_backward;      /* ck_layernorm_ctx, rows: dx */
+  ck_range_fn layernorm_backward_weight; /* ck_layernorm_ctx, blocks of 64 columns */
+  ck_range_fn gelu;                    /* ck_gelu_ctx, elements */
   ck_range_fn qkrope_forward;          /* ck_rope_ctx, tokens */
   ck_range_fn qkrope_backward;         /* ck_rope_ctx, tokens: dqkv, and the weights if given */
   ck_range_fn qkrope_backward_weight;  /* ck_rope_ctx, parts x blocks of 16 column pairs */

@@ -120,6 +120,8 @@ public struct RecomputeModules: OptionSet, Sendable {
   public static let layerNorm = RecomputeModules(rawValue: 4)
   public static let mlp = RecomputeModules(rawValue: 8)
   public static let moe = RecomputeModules(rawValue: 16)
+  /// Every block of the vision tower (`--vit_gradient_checkpointing`).
+  public static let vision = RecomputeModules(rawValue: 32)
 }
 
 /// Collects inner values by name (`megatron-parity`, debugging).

@@ -60,6 +60,21 @@ enum EndToEnd {
     return try finish(process)
   }
 
+  /// Runs a script that finds the programs on its path.
+  static func script(
+    _ path: String, _ words: [String], in folder: TemporaryFolder
+  ) throws -> Finished {
+    guard let products else { throw Unexpected(what: "the programs are not built") }
+    let process = Process()
+    process.executableURL = URL(filePath: "/usr/bin/env")
+    process.arguments = ["timeout", "-k", "5", "60", "sh", path] + words
+    process.currentDirectoryURL = URL(filePath: folder.path)
+    var values = environment(folder)
+    values["PATH"] = products + ":" + (values["PATH"] ?? "")
+    process.environment = values
+    return try finish(process)
+  }
+
   private static func finish(_ process: Process) throws -> Finished {
     let pipe = Pipe()
     process.standardOutput = pipe

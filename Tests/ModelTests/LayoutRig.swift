@@ -37,8 +37,13 @@ struct LayoutRig: Sendable {
   var beginsAtZero = false
   /// Adds the product of these adapters to the weights, on one rank.
   var merges: (plan: AdapterPlan, values: @Sendable (String) -> [Float])?
+  /// Pictures and clips of each document; nil for a model without a tower.
+  var pictures: [[PatchGrid]]?
+  /// Which weights are not trained.
+  var frozen: @Sendable (String) -> Bool = { _ in false }
 
   func config() throws -> QwenConfig {
+    if pictures != nil { return try VisionRig.config(experts: experts) }
     let moe =
       experts == 0
       ? ""
@@ -61,6 +66,8 @@ struct LayoutRig: Sendable {
     /// Of each token, padding left out.
     var loss: [Float] = []
     var gradients: [String: [Float]] = [:]
+    /// What the tape of rank 0 keeps.
+    var savedBytes = 0
     /// Σ of load-balancing losses and of z-losses, dropped slots, router calls of rank 0.
     var statistics: [Double] = []
 
@@ -83,6 +90,7 @@ struct LayoutRig: Sendable {
     var loss: [Float]
     var gradients: [(name: String, slices: ParameterSlices, values: [Float])]
     var statistics: [Double]
+    var savedBytes: Int
   }
 
   private func rank(_ world: any Communicator, _ shape: MeshShape) throws(Fault) -> Part {
@@ -96,7 +104,7 @@ struct LayoutRig: Sendable {
     do { config = try self.config() } catch { throw Fault(.internalError, "\(error)") }
     var router = config.experts.map { RouterOptions(experts: $0.count, topK: $0.topK) }
     if router != nil { adjust(&router!) }
-    let model = try QwenText(
+    let model = try QwenModel(
       config, layout: layout, dtype: dtype, router: router, adapters: adapters, on: engine)
     try model.initialize(seed: 1)
     try model.initializeAdapters(seed: 2)
@@ -104,10 +112,11 @@ struct LayoutRig: Sendable {
       try p.fill(seed: 3) { random, place in random.normal(place) * 0.1 }
     }
     merge(into: model)
+    for p in model.parameters where frozen(p.name) { p.isTrainable = false }
     for p in model.parameters where p.isTrainable {
       p.gradient = try Tensor.zeros(p.shape, .float32, on: engine)
     }
-    let (input, sequence) = try row(pad: shape.sequenceParallel, engine)
+    let (input, sequence) = try row(pad: shape.sequenceParallel, config.vision, engine)
     let statistics = RouterStatistics()
     var setting = Setting(
       engine: engine, groups: ModelGroups(tp: mesh.tp, ep: mesh.ep, etp: mesh.etp),
@@ -116,6 +125,7 @@ struct LayoutRig: Sendable {
     if adapters.map({ $0.dropout > 0 }) ?? false { setting.dropoutKey = 17 }
     let tape = Tape()
     let result = try model.loss(input, plan: plan, in: Context(tape: tape, setting: setting))
+    let savedBytes = tape.savedBytes
     try tape.seed(result.loss, with: try Tensor([1], [1], on: engine))
     try tape.backward()
     try sumReplicatedExperts(model, over: mesh.edp)
@@ -127,7 +137,7 @@ struct LayoutRig: Sendable {
       statistics: [
         statistics.auxiliaryLoss, statistics.zLoss, Double(statistics.dropped),
         Double(statistics.layers),
-      ])
+      ], savedBytes: savedBytes)
   }
 
   /// Values of a half of an adapter as every layout begins with them.
@@ -139,7 +149,7 @@ struct LayoutRig: Sendable {
     else { return [] }
     var only = plan
     only.sites = only.sites.filter { $0.key == weight }
-    let model = try? QwenText(
+    let model = try? QwenModel(
       config, layout: ModelLayout(), dtype: dtype, router: nil, adapters: only, on: engine)
     try? model?.initializeAdapters(seed: 2)
     let half = model?.adapterParameters.first { $0.name == name }
@@ -153,7 +163,7 @@ struct LayoutRig: Sendable {
     return whole
   }
 
-  private func merge(into model: QwenText) {
+  private func merge(into model: QwenModel) {
     guard let merges else { return }
     for p in model.parameters {
       guard let site = merges.plan.sites[p.name] else { continue }
@@ -184,7 +194,7 @@ struct LayoutRig: Sendable {
   /// Bytes the tape keeps of one forward pass on one rank.
   func savedBytes() throws -> Int {
     let engine = try Engine()
-    let model = try QwenText(
+    let model = try QwenModel(
       try config(), layout: ModelLayout(), dtype: dtype, router: nil, adapters: adapters,
       on: engine)
     try model.initialize(seed: 1)
@@ -192,7 +202,7 @@ struct LayoutRig: Sendable {
     for p in model.parameters where p.isTrainable {
       p.gradient = try Tensor.zeros(p.shape, .float32, on: engine)
     }
-    let (input, sequence) = try row(pad: false, engine)
+    let (input, sequence) = try row(pad: false, nil, engine)
     let world = SelfWorld()
     let setting = Setting(
       engine: engine, groups: ModelGroups(tp: world, ep: world, etp: world),
@@ -203,7 +213,7 @@ struct LayoutRig: Sendable {
   }
 
   /// What the optimizer does: replicas of experts have seen other rows.
-  private func sumReplicatedExperts(_ model: QwenText, over edp: any Communicator) throws(Fault) {
+  private func sumReplicatedExperts(_ model: QwenModel, over edp: any Communicator) throws(Fault) {
     guard edp.size > 1 else { return }
     for p in model.parameters where p.role.isExpert {
       if let gradient = p.gradient { try edp.allReduce(gradient.floats, order: .distantFirst) }
@@ -211,17 +221,23 @@ struct LayoutRig: Sendable {
   }
 
   /// A packed row of documents with random tokens, some of which are not trained.
-  private func row(pad: Bool, _ engine: Engine) throws(Fault) -> (TextInput, SequenceLayout) {
+  private func row(
+    pad: Bool, _ vision: VisionConfig?, _ engine: Engine
+  ) throws(Fault) -> (TextInput, SequenceLayout) {
     var ids: [Int32] = []
     var labels: [Int32] = []
     var starts: [Int32] = [0]
     var positions: [Int32] = []
     for (place, length) in tokens.enumerated() {
       let random = CounterRandom(seed: 4, purpose: "text \(texts?[place] ?? place)")
-      let own = (0..<length).map { Int32(random.uniform($0) * Double(vocabulary)) }
+      var own = (0..<length).map { Int32(random.uniform($0) * Double(vocabulary)) }
+      if let vision, let grids = pictures?[place] {
+        VisionRig.putPlaceholders(for: grids, into: &own, vision)
+      }
       ids += own
       labels += (0..<length).map {
-        $0 + 1 < length && random.uniform(1000 + $0) < trained ? own[$0 + 1] : -100
+        $0 + 1 < length && random.uniform(1000 + $0) < trained
+          && vision?.isPlaceholder(own[$0 + 1]) != true ? own[$0 + 1] : -100
       }
       positions += (0..<Int32(length))
       starts.append(Int32(ids.count))
@@ -235,16 +251,25 @@ struct LayoutRig: Sendable {
       starts.append(Int32(real + i + 1))
     }
     let layout = try SequenceLayout(starts: starts, realTokens: real, on: engine)
+    let grids = pictures?.flatMap { $0 } ?? []
+    var axes: AxisPositions?
+    var shown: VisionInput?
+    if let vision {
+      axes = try AxisPositions(ids: ids, grids: grids, documentStarts: starts, config: vision)
+      shown = try VisionRig.input(grids, vision, on: engine)
+    }
     return (
       TextInput(
         ids: try Tensor(ids, on: engine), positions: positions,
-        labels: .init(shifted: labels, weights: nil)), layout
+        labels: .init(shifted: labels, weights: nil),
+        axes: axes, vision: shown), layout
     )
   }
 
   /// Whole gradients: slices put in place; equal copies must be equal.
   private func merge(_ parts: [Part]) -> Outcome {
-    var outcome = Outcome(loss: parts[0].loss, statistics: parts[0].statistics)
+    var outcome = Outcome(
+      loss: parts[0].loss, savedBytes: parts[0].savedBytes, statistics: parts[0].statistics)
     for i in 0..<3 { outcome.statistics[i] = parts.reduce(0) { $0 + $1.statistics[i] } }
     for part in parts {
       #expect(part.loss == parts[0].loss, "ranks disagree on the losses")

@@ -19,7 +19,7 @@ export HOME="$work" XDG_CACHE_HOME="$work/cache"
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
-for kind in dense moe; do tiny-model "$kind" "$work/$kind" || exit 70; done
+for kind in dense moe vl vl-moe; do tiny-model "$kind" "$work/$kind" || exit 70; done
 
 # Rows of many lengths, always the same: rows COUNT FILE
 rows() {

@@ -3,7 +3,7 @@ import Launcher
 import Support
 
 // tiny-model a3b FOLDER LAYERS: a folder with the widths of Qwen3-30B-A3B, for measuring conversions.
-// tiny-model dense|moe FOLDER: writes one of the tiny models of the recipes.
+// tiny-model dense|moe|vl|vl-moe FOLDER: writes one of the tiny models of the recipes.
 let words = CommandLine.arguments.dropFirst()
 if words.count == 3, words.first == "a3b", let layers = words.last.flatMap({ Int($0) }), layers > 0
 {
@@ -18,7 +18,8 @@ if words.count == 3, words.first == "a3b", let layers = words.last.flatMap({ Int
 guard words.count == 2, let kind = words.first.flatMap(TinyModel.Kind.init(rawValue:)),
   let folder = words.last
 else {
-  Terminal.write("usage: tiny-model dense|moe FOLDER, tiny-model a3b FOLDER LAYERS\n", to: .error)
+  Terminal.write(
+    "usage: tiny-model dense|moe|vl|vl-moe FOLDER, tiny-model a3b FOLDER LAYERS\n", to: .error)
   exit(ExitCode.usage.rawValue)
 }
 do {

@@ -180,6 +180,18 @@ void ck_rmsnorm_backward(ck_engine *e, ck_dtype type, long rows, long n, const v
                          const void *w, const float *rstd, const void *dy, void *dx,
                          float *dw_parts, long part_rows);
 
+/* y = (x - mean)*rstd*w + b of each row, rstd = 1/sqrt(mean((x - mean)^2) + eps), fp32 inside, one
+ * rounding. Both means: lanes. mean, rstd [rows] are kept for the backward. */
+void ck_layernorm_forward(ck_engine *e, ck_dtype type, long rows, long n, const void *x,
+                          const void *w, const void *b, float eps, void *y, float *mean,
+                          float *rstd);
+/* With g = dy*w and h = (x - mean)*rstd: dx = rstd*(g - mean(g) - h*mean(g*h)), rounded once;
+ * dw[n] = chain over rows of dy*h, db[n] = chain over rows of dy; overwritten. dx, or dw and db
+ * together, may be NULL. */
+void ck_layernorm_backward(ck_engine *e, ck_dtype type, long rows, long n, const void *x,
+                           const void *w, const float *mean, const float *rstd, const void *dy,
+                           void *dx, float *dw, float *db);
+
 /* QK-norm and rotary embedding of a fused row [t][groups][ratio+2][d] (ratio queries, key, value).
  * Queries and keys: RMSNorm over d with wq / wk, then q' = q*cos + rot(q)*sin with rot(x) = [-x2,x1]
  * and cos, sin [t][d/2]; values are copied. fp32 inside, one rounding. rstd [t][groups][ratio+1].
@@ -207,6 +219,13 @@ void ck_swiglu_forward(ck_engine *e, ck_dtype type, long rows, int parts, long w
 void ck_swiglu_backward(ck_engine *e, ck_dtype type, long rows, int parts, long width,
                         const void *x, const float *scale, const void *dy, void *dx,
                         float *dscale);
+
+/* GELU: x/2 (1 + tanh(sqrt(2/pi)(x + 0.044715 x^3))), or x F(x) with the normal distribution F. */
+typedef enum { CK_GELU_TANH = 0, CK_GELU_ERF = 1 } ck_gelu_form;
+void ck_gelu_forward(ck_engine *e, ck_gelu_form form, ck_dtype type, long n, const void *x,
+                     void *y);
+void ck_gelu_backward(ck_engine *e, ck_gelu_form form, ck_dtype type, long n, const void *x,
+                      const void *dy, void *dx);
 
 /* out = a + b element by element, fp32 inside, rounded to out_type. out may be a or b. */
 void ck_add(ck_engine *e, long n, ck_dtype a_type, const void *a, ck_dtype b_type, const void *b,

@@ -34,6 +34,15 @@ void ck_reference_swiglu(ck_dtype type, long rows, int parts, long width, const 
 void ck_reference_swiglu_backward(ck_dtype type, long rows, int parts, long width, const void *x,
                                   const float *scale, const void *dy, double *dx, double *dscale);
 
+void ck_reference_layernorm(ck_dtype type, long rows, long n, const void *x, const void *w,
+                            const void *b, double eps, double *y);
+void ck_reference_layernorm_backward(ck_dtype type, long rows, long n, const void *x,
+                                     const void *w, double eps, const void *dy, double *dx,
+                                     double *dw, double *db);
+
+double ck_reference_gelu(ck_gelu_form form, double x);
+double ck_reference_gelu_slope(ck_gelu_form form, double x);
+
 #ifdef __cplusplus
 }
 #endif

@@ -121,11 +121,11 @@ public struct AdapterFolder: Sendable {
     }
   }
 
-  /// Whole rows of a tensor of the file, in its type.
-  public func readRows(
-    _ tensor: String, _ rows: Range<Int>, into target: UnsafeMutableRawBufferPointer
+  /// A run of elements of a tensor of the file, in its type.
+  public func read(
+    _ tensor: String, elements: Range<Int>, into target: UnsafeMutableRawBufferPointer
   ) throws(Fault) {
-    try file.read(tensor, rows: rows, into: target)
+    try file.read(tensor, elements: elements, into: target)
   }
 }
 

@@ -58,6 +58,21 @@ public final class SafetensorsFile: Sendable {
     try file.read(into: buffer, at: offset + rows.lowerBound * rowBytes)
   }
 
+  /// Reads a run of elements in the order of the file.
+  /// - Throws: `CKPT-103`, `CKPT-135`, `FILE-002`.
+  public func read(
+    _ name: String, elements: Range<Int>, into buffer: UnsafeMutableRawBufferPointer
+  ) throws(Fault) {
+    let (spec, offset) = try find(name)
+    guard elements.lowerBound >= 0, elements.upperBound <= spec.count else {
+      throw Fault(
+        .badRequest, "elements \(elements) are outside of shape \(spec.shape)",
+        at: .tensor(name, file: path))
+    }
+    try check(spec, buffer.count, elements.count * spec.dtype.size)
+    try file.read(into: buffer, at: offset + elements.lowerBound * spec.dtype.size)
+  }
+
   /// Reads the box `ranges` (one per dimension) of a tensor, row-major, into `buffer`.
   /// - Throws: `CKPT-103`, `CKPT-135`, `FILE-002`.
   public func read(

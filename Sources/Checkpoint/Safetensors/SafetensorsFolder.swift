@@ -69,6 +69,13 @@ public final class SafetensorsFolder: Sendable {
     try file(of: name).read(name, rows: rows, into: buffer)
   }
 
+  /// Reads a run of elements in the order of the file.
+  public func read(
+    _ name: String, elements: Range<Int>, into buffer: UnsafeMutableRawBufferPointer
+  ) throws(Fault) {
+    try file(of: name).read(name, elements: elements, into: buffer)
+  }
+
   /// Reads the box `ranges`, one range per dimension.
   public func read(
     _ name: String, ranges: [Range<Int>], into buffer: UnsafeMutableRawBufferPointer

@@ -198,12 +198,12 @@ private struct SavedModules: PublishedTensors {
     tensor(name).map { ($0.dtype, $0.shape) }
   }
 
-  func readRows(
-    published name: String, _ rows: Range<Int>, into target: UnsafeMutableRawBufferPointer
+  func readElements(
+    published name: String, _ elements: Range<Int>, into target: UnsafeMutableRawBufferPointer
   ) throws(Fault) {
     guard let tensor = tensor(name) else {
       throw Fault(.missingTensor, "the adapter has no such tensor", at: .tensor(name))
     }
-    try folder.readRows(tensor.name, rows, into: target)
+    try folder.read(tensor.name, elements: elements, into: target)
   }
 }

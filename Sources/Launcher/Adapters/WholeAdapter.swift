@@ -6,7 +6,7 @@ import Tensor
 /// Puts together what the ranks hold of an adapter: its halves and the weights trained whole, or
 /// anything of their shapes (gradients).
 struct WholeAdapter {
-  let model: QwenText
+  let model: QwenModel
   let map: NameMap
   let groups: RankGroups
 

@@ -24,7 +24,7 @@ struct StepBench {
     let (mesh, groups) = try RankGroups.make(bench.world, MeshShape(options.parallel), config)
     let dtype = options.model.torchDType?.dtype ?? .bfloat16
     try options.run.requireMultiplied(dtype)
-    let model = try QwenText(
+    let model = try QwenModel(
       config, layout: groups.layout, dtype: dtype, router: RouterOptions(config), on: engine)
     try model.initialize(seed: 1)
     let optimizer = try DistributedOptimizer(
@@ -75,7 +75,7 @@ struct StepBench {
 
   /// - Returns: the loss of the row.
   private func step(
-    _ model: QwenText, _ optimizer: DistributedOptimizer, _ row: ModelRow, _ groups: RankGroups,
+    _ model: QwenModel, _ optimizer: DistributedOptimizer, _ row: ModelRow, _ groups: RankGroups,
     _ number: Int, _ profile: StepProfile
   ) throws(Fault) -> Double {
     var seeds = LossSeeds()

@@ -36,8 +36,7 @@ struct ConversionTest {
     let location = try CheckpointLocator.resolve(checkpoint)
     let row = try sample()
     let x = try logits("published", row) { () throws(Fault) in
-      try model(
-        PublishedWeightSource(try PublishedFolder(published), NameMap(folder.config)))
+      try model(PublishedWeightSource(try PublishedFolder(published), folder.config))
     }
     let y = try logits("megatron", row) { () throws(Fault) in
       try model(try MegatronWeights(location.folder, folder.config))
@@ -55,8 +54,8 @@ struct ConversionTest {
     return false
   }
 
-  private func model(_ source: some WeightSource) throws(Fault) -> QwenText {
-    let model = try QwenText(
+  private func model(_ source: some WeightSource) throws(Fault) -> QwenModel {
+    let model = try QwenModel(
       folder.config, layout: ModelLayout(), dtype: dtype, router: RouterOptions(folder.config),
       on: engine)
     try model.load(from: source)
@@ -81,7 +80,7 @@ struct ConversionTest {
   }
 
   private func logits(
-    _ name: String, _ row: ModelRow, _ make: () throws(Fault) -> QwenText
+    _ name: String, _ row: ModelRow, _ make: () throws(Fault) -> QwenModel
   ) throws(Fault) -> [Float] {
     let model = try make()
     say(name, model)
@@ -94,7 +93,7 @@ struct ConversionTest {
     ).values
   }
 
-  private func say(_ name: String, _ model: QwenText) {
+  private func say(_ name: String, _ model: QwenModel) {
     var sum = 0.0
     var zeros = 0
     for parameter in model.parameters {

@@ -32,13 +32,19 @@ struct Conversions {
   /// Writes `iter_0000001`, the tracker, `args.json` and the files of the model.
   /// - Throws: `MODEL-103` when the weights do not fit config.json; `FILE-003`, `CKPT-1xx`.
   func toMegatron() throws(Fault) {
-    let map = NameMap(folder.config)
-    let published = try world.agreeing { () throws(Fault) -> PublishedFolder in
+    let (map, published) = try world.agreeing { () throws(Fault) -> (NameMap, PublishedFolder) in
       let published = try PublishedFolder(folder.path, use: .once)
+      let experts = ExpertLayout.of(published, folder.config)
+      if experts.isGuess {
+        logger.warning(
+          "the shapes of the experts do not tell their order; taken as "
+            + "\(experts.layout.rawValue) by transformers_version of config.json")
+      }
+      let map = NameMap(folder.config, experts: experts.layout)
       for note in try PublishedNames(map, published).check(at: folder.path) {
         logger.warning(note)
       }
-      return published
+      return (map, published)
     }
     let bytes = published.folder.tensors.reduce(0) { $0 + $1.byteCount }
     let tools = ConversionTools()

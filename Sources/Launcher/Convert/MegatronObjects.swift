@@ -10,7 +10,8 @@ enum MegatronObjects {
     let layers = config.layerCount
     func add(_ module: String, layer: Int, expert: (index: Int, count: Int)? = nil) {
       let uniform = config.isUniform
-      let prefix = uniform ? "decoder.layers." : "decoder.layers.\(layer)."
+      let stem = config.textPrefix + "decoder.layers."
+      let prefix = uniform ? stem : stem + "\(layer)."
       let offset = (uniform ? [layer] : []) + (expert.map { [$0.index] } ?? [])
       let shape = (uniform ? [layers] : []) + (expert.map { [$0.count] } ?? [])
       keys.append(
@@ -35,7 +36,8 @@ enum MegatronObjects {
       }
     }
     keys.append(
-      ObjectShard.key("decoder.final_layernorm._extra_state", offset: [0], shape: [1]))
+      ObjectShard.key(
+        config.textPrefix + "decoder.final_layernorm._extra_state", offset: [0], shape: [1]))
     return keys.map { ObjectShard.byteTensor($0, []) }
   }
 }

@@ -65,7 +65,9 @@ struct MegatronWeights: WeightSource {
     let (place, stored) = try find(name)
     var ranges = place.leading.map { $0.index..<$0.index + 1 }
     ranges.append(rows)
-    if stored.spec.shape.count > ranges.count { ranges.append(columns) }
+    let rest = stored.spec.shape.dropFirst(ranges.count)
+    // Columns are those of the rows laid flat: with more than one dim behind them, all.
+    ranges += rest.count == 1 ? [columns] : rest.map { 0..<$0 }
     try reader.read(place.key, ranges: ranges, into: target)
   }
 }

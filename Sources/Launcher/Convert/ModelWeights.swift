@@ -6,7 +6,7 @@ import Tensor
 public struct ModelWeights: WeightSource {
   private let parameters: [String: Parameter]
 
-  public init(_ model: QwenText) {
+  public init(_ model: QwenModel) {
     parameters = Dictionary(uniqueKeysWithValues: model.parameters.map { ($0.name, $0) })
   }
 

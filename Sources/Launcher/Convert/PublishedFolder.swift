@@ -18,9 +18,9 @@ struct PublishedFolder: PublishedTensors {
     folder[name].map { ($0.dtype, $0.shape) }
   }
 
-  func readRows(
-    published name: String, _ rows: Range<Int>, into target: UnsafeMutableRawBufferPointer
+  func readElements(
+    published name: String, _ elements: Range<Int>, into target: UnsafeMutableRawBufferPointer
   ) throws(Fault) {
-    try folder.read(name, rows: rows, into: target)
+    try folder.read(name, elements: elements, into: target)
   }
 }

@@ -12,6 +12,12 @@ public enum TinyModel {
   public enum Kind: String, Sendable, CaseIterable {
     case dense
     case moe
+    /// Dense, with a vision tower.
+    case vl
+    case vlMoE = "vl-moe"
+
+    var hasExperts: Bool { self == .moe || self == .vlMoE }
+    var hasVision: Bool { self == .vl || self == .vlMoE }
   }
 
   /// Markers of the chat template and placeholders, in the order of the published vocabulary.
@@ -36,17 +42,22 @@ public enum TinyModel {
       special: special, plain: plain, end: "<|im_end|>", pad: "<|endoftext|>",
       chatTemplate: chatTemplate
     ).write(to: folder)
-    let text = JSONValue.object(configuration(kind)).write(.indented) + "\n"
+    let text = JSONValue.object(TinyConfiguration(kind).root).write(.indented) + "\n"
     try AtomicFile.write(text, to: folder + "/config.json")
+    if kind.hasVision {
+      try AtomicFile.write(
+        JSONValue.object(TinyConfiguration.processor).write(.indented) + "\n",
+        to: folder + "/preprocessor_config.json")
+    }
     let config = try QwenConfig(folder: folder)
     let engine = try Engine()
-    let model = try QwenText(
+    let model = try QwenModel(
       config, layout: ModelLayout(), dtype: .bfloat16, router: nil, on: engine)
     try model.initialize(seed: seed)
     try write(model, to: folder)
   }
 
-  private static func write(_ model: QwenText, to folder: String) throws(Fault) {
+  private static func write(_ model: QwenModel, to folder: String) throws(Fault) {
     let assembly = PublishedAssembly(ModelWeights(model), NameMap(model.config))
     let specs = assembly.tensors.map { TensorSpec($0.name, .bfloat16, $0.shape) }
     let writer = try SafetensorsFolderWriter(folder, tensors: specs)
@@ -57,36 +68,5 @@ public enum TinyModel {
       }
     }
     try writer.finish()
-  }
-
-  private static func configuration(_ kind: Kind) -> JSONObject {
-    func number(_ value: Int) -> JSONValue { JSONValue(value) }
-    var config = JSONObject([
-      (
-        "architectures",
-        .array([.string(kind == .dense ? "Qwen3ForCausalLM" : "Qwen3MoeForCausalLM")])
-      ),
-      ("attention_bias", .bool(false)), ("attention_dropout", .number("0.0")),
-      ("eos_token_id", number(258)), ("head_dim", number(16)), ("hidden_act", .string("silu")),
-      ("hidden_size", number(64)), ("initializer_range", .number("0.08")),
-      ("intermediate_size", number(128)), ("max_position_embeddings", number(1024)),
-      ("max_window_layers", number(2)),
-      ("model_type", .string(kind == .dense ? "qwen3" : "qwen3_moe")),
-      ("num_attention_heads", number(8)), ("num_hidden_layers", number(2)),
-      ("num_key_value_heads", number(4)), ("rms_norm_eps", .number("1e-06")),
-      ("rope_scaling", .null), ("rope_theta", .number("1000000.0")), ("sliding_window", .null),
-      ("tie_word_embeddings", .bool(kind == .dense)), ("torch_dtype", .string("bfloat16")),
-      ("use_cache", .bool(true)), ("use_sliding_window", .bool(false)),
-      ("vocab_size", number(288)),
-    ])
-    if kind == .moe {
-      config["decoder_sparse_step"] = number(1)
-      config["mlp_only_layers"] = .array([])
-      config["moe_intermediate_size"] = number(32)
-      config["norm_topk_prob"] = .bool(true)
-      config["num_experts"] = number(8)
-      config["num_experts_per_tok"] = number(2)
-    }
-    return config
   }
 }

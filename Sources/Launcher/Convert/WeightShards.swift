@@ -12,7 +12,7 @@ enum WeightShards {
   ///   - isWriter: false for a rank whose copy another one writes.
   /// - Returns: shards whose bytes lie in memory until they are written.
   static func own(
-    _ model: QwenText, half: Bool = false, isWriter: (Parameter) -> Bool
+    _ model: QwenModel, half: Bool = false, isWriter: (Parameter) -> Bool
   ) -> [TensorShard] {
     model.parameters.filter(isWriter).flatMap { shards(of: $0, model.config, half: half) }
   }

@@ -75,7 +75,7 @@ struct LoadedModel {
     }
     var plan = adapter?.plan
     plan?.dropout = 0
-    let model = try QwenText(
+    let model = try QwenModel(
       folder.config, layout: groups.layout, dtype: dtype, router: RouterOptions(folder.config),
       adapters: source.merges ? nil : plan, on: engine)
     var weights: any WeightSource
@@ -83,7 +83,7 @@ struct LoadedModel {
       let place = try CheckpointLocator.resolve(PathText.expanded(path), fallback: .stop)
       weights = try MegatronWeights(place.folder, folder.config)
     } else {
-      weights = PublishedWeightSource(try PublishedFolder(folder.path), map)
+      weights = PublishedWeightSource(try PublishedFolder(folder.path), folder.config)
     }
     if source.merges, let adapter, let plan {
       weights = MergedWeights(base: weights, adapter: adapter, plan: plan, engine: engine)
@@ -93,8 +93,8 @@ struct LoadedModel {
     if named == .float16 {
       for parameter in model.parameters { try parameter.tensor.roundToHalf() }
     }
-    try model.prepareForGeneration()
-    return model
+    try model.text.prepareForGeneration()
+    return model.text
   }
 
   private static func speech(

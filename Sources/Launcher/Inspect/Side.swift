@@ -98,7 +98,11 @@ struct Side {
         at: .file(other.path), fix: "name the folder of the model with --model")
     }
     let config = try QwenConfig(folder: home)
-    let map = NameMap(config)
+    var experts: ExpertLayout?
+    if case .published(let folder) = other {
+      experts = ExpertLayout.of(PublishedFolder(folder), config).layout
+    }
+    let map = NameMap(config, experts: experts)
     let assembly = PublishedAssembly(MegatronWeights(reader, config), map)
     var entries: [Entry] = []
     for (name, shape) in assembly.tensors {

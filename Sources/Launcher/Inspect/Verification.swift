@@ -97,7 +97,9 @@ struct Verification {
     result.faults += attempt { () throws(Fault) in
       let config = try QwenConfig(folder: folder.path)
       let published = PublishedFolder(folder)
-      try PublishedNames(NameMap(config), published).check(at: folder.path)
+      try PublishedNames(
+        NameMap(config, experts: ExpertLayout.of(published, config).layout), published
+      ).check(at: folder.path)
       result.checks.append("names and shapes by config.json")
     }
   }

@@ -29,6 +29,7 @@ extension TrainingOptions {
     }
     if !given.isGiven("moe_aux_loss_coeff") { experts.auxLossCoeff = swift.routerAuxLossCoef }
     applyRecompute(given)
+    recompute.vision = swift.visionGradientCheckpointing ?? swift.gradientCheckpointing
     applyDeepspeed(&complaints)
     for target in swift.reportTo where !["tensorboard", "all", "none"].contains(target) {
       report.warnings.append(

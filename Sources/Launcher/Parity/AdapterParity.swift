@@ -94,7 +94,7 @@ struct AdapterParity {
     _ rig: ParityRig, _ bounds: ParityBounds, _ report: inout ParityReport
   ) throws(Fault) {
     guard let packed = try GoldenTensors(rows, "packed.safetensors") else { return }
-    let row = try rig.row(try PackedParity.batch(packed))
+    let row = try rig.row(packed)
     var seeds = LossSeeds()
     seeds.token = 1 / Float(max(1, row.trainedTokens))
     try rig.attachGradients()
@@ -188,7 +188,7 @@ struct AdapterParity {
     let rig = try ParityRig(
       folder: folder, dtype: dtype, groups: groups, engine: engine,
       sequenceParallel: sequenceParallel, weights: source)
-    let row = try rig.row(try PackedParity.batch(packed))
+    let row = try rig.row(packed)
     let all = try logits(rig, row)
     let v = config.vocabularySize
     let every = stride(from: 0, to: row.realTokens, by: 4).flatMap { all[$0 * v..<($0 + 1) * v] }

@@ -24,7 +24,7 @@ struct ExpertParity {
     _ report: inout ParityReport
   ) throws(Fault) -> ParityOutput {
     let rig = try rig { $0.capacityFactor = factor }
-    let row = try rig.row(try PackedParity.batch(packed))
+    let row = try rig.row(packed)
     let probe = Probe()
     let context = Context(
       tape: Tape(recording: false),
@@ -59,7 +59,7 @@ struct ExpertParity {
     throws(Fault) -> ParityOutput
   {
     let rig = try rig { $0.auxLossCoefficient = 1 }
-    let row = try rig.row(try PackedParity.batch(packed))
+    let row = try rig.row(packed)
     try rig.attachGradients()
     var seeds = LossSeeds()
     seeds.token = 0
@@ -107,7 +107,7 @@ struct PaddedParity {
       inputIDs: try golden.int32("input_ids"), labels: try golden.int32("labels"), lossScale: nil,
       positions: positions, cuSeqlens: Array(Set(starts)).sorted(),
       channels: [String?](repeating: nil, count: b), sampleCount: b)
-    let row = try rig.row(batch, paddedSequences: (0..<b).map { $0 * s..<($0 + 1) * s })
+    let row = try rig.row(batch, of: golden, paddedSequences: (0..<b).map { $0 * s..<($0 + 1) * s })
     let setting = rig.setting(row, seeds: LossSeeds(), training: false)
     let context = Context(tape: Tape(recording: false), setting: setting)
     var logits = try rig.model.logits(row.input, in: context).values

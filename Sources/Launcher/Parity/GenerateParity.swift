@@ -41,7 +41,7 @@ struct GenerateParity {
   /// - Parameter beside: sequences of other lengths that run at the same time.
   private func generate(_ prompt: [Int32], count: Int, beside: Int) throws(Fault) -> Outcome {
     let loop = GenerationLoop(
-      model: rig.model, setting: setting, maxBatch: 1 + beside,
+      model: rig.model.text, setting: setting, maxBatch: 1 + beside,
       maxRows: beside > 0 ? 7 : 512, prefixBytes: 0, tokenBytes: { _ in [] })
     for other in 0..<beside {
       loop.submit(job(-1 - other, Array(prompt.prefix(3 + 2 * other)), count + 3))
@@ -66,12 +66,12 @@ struct GenerateParity {
 
   /// The logits before each token, by passes of the model itself.
   private func logits(_ prompt: [Int32], _ tokens: [Int], _ count: Int) throws(Fault) -> [Float] {
-    let cache = rig.model.newCache()
+    let cache = rig.model.text.newCache()
     var all: [Float] = []
     var next = prompt
     for i in 0..<count {
       let positions = (cache.count..<cache.count + next.count).map { Int32($0) }
-      let logits = try rig.model.nextLogits(
+      let logits = try rig.model.text.nextLogits(
         GenerationInput(
           ids: next, positions: positions,
           sequences: CachedRows([.init(cache: cache, rows: next.count)]),

@@ -49,7 +49,7 @@ struct PackedParity {
 
   /// - Returns: what was computed, under the golden's names.
   func run(_ report: inout ParityReport, grads: GoldenTensors?) throws(Fault) -> ParityOutput {
-    let row = try rig.row(try Self.batch(golden))
+    let row = try rig.row(golden)
     let probe = Probe()
     var seeds = LossSeeds()
     seeds.token = 1 / Float(max(1, row.trainedTokens))
@@ -64,6 +64,7 @@ struct PackedParity {
     try activations(probe, tape, row, into: &output)
     try routing(probe, row, into: &output)
     try heads(row, probe, into: &output)
+    try VisionParity(rig: rig, golden: golden).run(row, into: &output)
     output["token_nll"] = Array(result.perToken.prefix(row.realTokens))
     let plain = Context(
       tape: Tape(recording: false), setting: rig.setting(row, seeds: seeds, training: false))
@@ -77,8 +78,8 @@ struct PackedParity {
   private func activations(
     _ probe: Probe, _ tape: Tape, _ row: ModelRow, into output: inout ParityOutput
   ) throws(Fault) {
-    for (name, value) in probe.values.sorted(by: { $0.key < $1.key }) where !name.hasSuffix(".qkv")
-    {
+    for (name, value) in probe.values.sorted(by: { $0.key < $1.key })
+    where !name.hasSuffix(".qkv") && !name.hasPrefix("vit.") {
       output[name] = try rig.whole(
         value.tensor, placement: value.placement, rows: row.realTokens)
       if name.hasPrefix("hidden."), let gradient = tape.watchedGradient(of: value) {
@@ -86,7 +87,7 @@ struct PackedParity {
           gradient, placement: value.placement, rows: row.realTokens)
       }
     }
-    let angles = try rig.model.rotaryAngles(row.input.positions, on: rig.engine)
+    let angles = try rig.model.text.rotaryAngles(row.input, on: rig.engine)
     let half = rig.config.headSize / 2
     for (name, table) in [("rope_cos", angles.cos), ("rope_sin", angles.sin)] {
       let values = table.values
@@ -128,7 +129,7 @@ struct PackedParity {
     for layer in 0..<config.layerCount {
       guard let fused = probe.values["layer.\(layer).qkv"]?.tensor else { continue }
       let whole = try rig.groups.tp.gatherColumns(fused).values
-      let prefix = "decoder.layers.\(layer).self_attention."
+      let prefix = config.textPrefix + "decoder.layers.\(layer).self_attention."
       func weight(_ name: String) -> [Float] {
         rig.model.parameters.first { $0.name == prefix + name }?.tensor.values ?? []
       }
@@ -153,14 +154,14 @@ struct PackedParity {
   private func compare(_ output: ParityOutput, _ report: inout ParityReport) throws(Fault) {
     for name in golden.names.sorted() {
       guard let actual = output[name] else {
-        if !Self.inputs.contains(name) { report.skip("\(file) \(name): belongs to vision") }
+        if !Self.isInput(name) { report.skip("\(file) \(name): not computed") }
         continue
       }
-      if name.hasSuffix("topk_index") {
+      if Self.isWhole(name) {
         let expected = try golden.integers(name)
         report.compare(
           file, name, actual.map { Int($0) }, expected,
-          allowed: Int(bounds.routing * Double(expected.count)))
+          allowed: name.hasSuffix("topk_index") ? Int(bounds.routing * Double(expected.count)) : 0)
         continue
       }
       let isGradient = name.hasPrefix("dhidden")
@@ -170,9 +171,21 @@ struct PackedParity {
     }
   }
 
-  static let inputs: Set<String> = [
-    "input_ids", "labels", "shift_labels", "cu_seqlens", "text_position_ids", "mrope_position_ids",
-  ]
+  /// What is given and not computed.
+  private static func isInput(_ name: String) -> Bool {
+    let names: Set<String> = [
+      "input_ids", "labels", "shift_labels", "cu_seqlens", "text_position_ids", "image_grid_thw",
+      "video_grid_thw", "pixel_values", "pixel_values_videos", "mm_token_type_ids",
+    ]
+    return names.contains(name) || name.hasPrefix("raw.")
+  }
+
+  /// Quantities that are whole numbers and must be equal.
+  private static func isWhole(_ name: String) -> Bool {
+    ["topk_index", "interp_index", "patch_hw", "cu_seqlens", "mrope_position_ids"].contains {
+      name.hasSuffix($0)
+    }
+  }
 
   private func gradients(
     _ golden: GoldenTensors, _ report: inout ParityReport, _ output: inout ParityOutput

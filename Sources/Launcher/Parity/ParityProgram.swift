@@ -81,7 +81,7 @@ struct ParityProgram {
     let rig = try ParityRig(
       folder: folder, dtype: dtype, groups: groups, engine: engine,
       sequenceParallel: sequenceParallel)
-    try rig.model.prepareForGeneration()
+    try rig.model.text.prepareForGeneration()
     try GenerateParity(rig: rig, isBF16: dtype == .bfloat16).run(golden, &report)
   }
 
@@ -111,10 +111,6 @@ struct ParityProgram {
       guard run.isBF16 == (dtype == .bfloat16) else { continue }
       if run.isInformation && !runs.contains(run.name) {
         report.skip("train \(run.name): information only")
-        continue
-      }
-      if !run.frozenPrefixes.isEmpty {
-        report.skip("train \(run.name): belongs to vision")
         continue
       }
       let result = try TrainingParity(

@@ -9,7 +9,7 @@ import Tensor
 struct ParityRig {
   let config: QwenConfig
   let map: NameMap
-  let model: QwenText
+  let model: QwenModel
   let groups: RankGroups
   let engine: Engine
   let sequenceParallel: Bool
@@ -28,12 +28,12 @@ struct ParityRig {
     map = NameMap(config)
     var router = RouterOptions(config)
     if router != nil { adjust(&router!) }
-    model = try QwenText(
+    model = try QwenModel(
       config, layout: groups.layout, dtype: dtype, router: router, adapters: plan, on: engine)
     if let weights {
       try model.load(from: weights)
     } else {
-      try model.load(from: PublishedWeightSource(try PublishedFolder(folder), map))
+      try model.load(from: PublishedWeightSource(try PublishedFolder(folder), config))
     }
     if let adapter { try model.loadAdapters(from: adapter) }
     self.adapter = adapter
@@ -50,10 +50,26 @@ struct ParityRig {
       isTraining: training, seeds: seeds, probe: probe)
   }
 
-  func row(_ batch: PackedBatch, paddedSequences: [Range<Int>]? = nil) throws(Fault) -> ModelRow {
-    try ModelRow(
+  /// A stored row with its pictures.
+  func row(_ golden: GoldenTensors, prefix: String = "") throws(Fault) -> ModelRow {
+    try row(try PackedParity.batch(golden, prefix: prefix), of: golden, prefix: prefix)
+  }
+
+  /// - Parameter golden: where the pictures of `batch` are stored.
+  func row(
+    _ batch: PackedBatch, of golden: GoldenTensors, prefix: String = "",
+    paddedSequences: [Range<Int>]? = nil
+  ) throws(Fault) -> ModelRow {
+    let vision = try config.vision.map { (config) throws(Fault) in
+      RowVision(
+        config: config,
+        pictures: try GoldenVision(golden: golden, config: config, engine: engine)
+          .input(batch.inputIDs, prefix: prefix))
+    }
+    return try ModelRow(
       batch, multiple: ModelRow.multiple(tp: groups.tp.size, sequenceParallel: sequenceParallel),
-      padID: 0, vocabulary: config.vocabularySize, paddedSequences: paddedSequences, on: engine)
+      padID: 0, vocabulary: config.vocabularySize, paddedSequences: paddedSequences,
+      vision: vision, on: engine)
   }
 
   /// A gradient buffer per weight, not yet written.
@@ -101,15 +117,30 @@ extension NameMap {
       guard let whole = values[row.name] else { continue }
       let width = row.shape.dropFirst().reduce(1, *)
       for piece in row.pieces {
-        let from = piece.row * width
-        let to = piece.publishedRow * width
-        let count = piece.count * width
         let size = shapes[piece.published]?.reduce(1, *) ?? 0
-        result[piece.published, default: [Float](repeating: 0, count: size)].replaceSubrange(
-          to..<to + count, with: whole[from..<from + count])
+        piece.place(
+          whole, width: width,
+          into: &result[piece.published, default: [Float](repeating: 0, count: size)])
       }
     }
     return result
+  }
+}
+
+extension NameMapRow.Piece {
+  /// Copies its part of one of our tensors, with rows of `width`, to where it is published.
+  fileprivate func place(_ whole: [Float], width: Int, into result: inout [Float]) {
+    guard let stride = transposedWidth else {
+      let (from, to) = (row * width, publishedRow * width)
+      result.replaceSubrange(
+        to..<to + count * width, with: whole[from..<from + count * width])
+      return
+    }
+    for r in 0..<count {
+      for c in 0..<width {
+        result[(publishedRow + c) * stride + publishedColumn + r] = whole[(row + r) * width + c]
+      }
+    }
   }
 }
 

@@ -35,6 +35,7 @@ struct TrainingParity {
         folder: folder, dtype: run.isBF16 ? .bfloat16 : .float32, groups: groups, engine: engine,
         sequenceParallel: sequenceParallel, adjust: { $0.auxLossCoefficient = coefficient })
     }
+    freeze(rig)
     let rows = try rows(rig)
     let optimizer = try makeOptimizer(rig)
     var result = GoldenCurves.Result()
@@ -58,13 +59,24 @@ struct TrainingParity {
     return rig.map.published.map { ($0.name, all[$0.name] ?? []) }
   }
 
+  /// By published names.
+  private func freeze(_ rig: ParityRig) {
+    guard adapted == nil else { return }
+    for parameter in rig.model.parameters {
+      let published = rig.map[parameter.name]?.pieces.map(\.published) ?? []
+      parameter.isTrainable = !published.contains { name in
+        run.frozenPrefixes.contains { name.hasPrefix($0) }
+      }
+    }
+  }
+
   private func rows(_ rig: ParityRig) throws(Fault) -> [ModelRow] {
     guard let golden = try GoldenTensors(curves.folder, "train.safetensors") else {
       throw Fault(.missingFile, "train.json without train.safetensors", at: .file(curves.folder))
     }
     var rows: [ModelRow] = []
     while golden.has("seq\(rows.count).input_ids") {
-      rows.append(try rig.row(try PackedParity.batch(golden, prefix: "seq\(rows.count).")))
+      rows.append(try rig.row(golden, prefix: "seq\(rows.count)."))
     }
     return rows
   }

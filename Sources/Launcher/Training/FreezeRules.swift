@@ -1,6 +1,27 @@
 import Foundation
+import Model
 import Support
 import Tensor
+
+/// Parts of a model that flags treat apart.
+enum ModelPart {
+  case text
+  /// The vision tower without its mergers.
+  case vision
+  /// The mergers between tower and text model.
+  case aligner
+
+  /// - Parameter name: of one of our parameters.
+  init(_ name: String) {
+    guard name.hasPrefix(QwenVision.prefix) else {
+      self = .text
+      return
+    }
+    let rest = name.dropFirst(QwenVision.prefix.count)
+    self =
+      rest.hasPrefix("merger.") || rest.hasPrefix("deepstack_merger_list.") ? .aligner : .vision
+  }
+}
 
 /// Which weights are trained: all, minus what is frozen, plus what is made trainable again.
 struct FreezeRules {
@@ -11,8 +32,7 @@ struct FreezeRules {
   /// - Returns: warnings about patterns that match nothing.
   func apply(to parameters: [Parameter]) -> [String] {
     var warnings: [String] = []
-    for parameter in parameters { parameter.isTrainable = true }
-    if flags.freezeLLM { for parameter in parameters { parameter.isTrainable = false } }
+    for parameter in parameters { parameter.isTrainable = startsTrainable(parameter.name) }
     freezeRatio(parameters)
     for prefix in flags.freezeParameters {
       set(false, parameters, "freeze_parameters \(prefix)", &warnings) { $0.hasPrefix(prefix) }
@@ -27,6 +47,15 @@ struct FreezeRules {
       apply(pattern, true, parameters, "trainable_parameters_regex", &warnings)
     }
     return warnings
+  }
+
+  /// By the part of the model: the aligner is part of the tower and still decided for itself.
+  private func startsTrainable(_ name: String) -> Bool {
+    switch ModelPart(name) {
+    case .text: return !flags.freezeLLM
+    case .vision: return !flags.freezeVision
+    case .aligner: return !flags.freezeAligner
+    }
   }
 
   /// The first tensors whose elements together stay within the ratio.

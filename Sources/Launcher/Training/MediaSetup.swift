@@ -82,21 +82,15 @@ struct MediaSetup {
     }
   }
 
-  /// What the model takes of a batch: positions on three axes, pixels and grids; nil for a batch
-  /// of text.
-  /// - Parameters:
-  ///   - ids: `[t]` the row with its padding; starts: of its documents, then t.
-  /// - Throws: `MODEL-104` if places and media do not fit, `MEM-001`.
-  func input(
-    _ batch: PackedBatch, ids: [Int32], starts: [Int32], on engine: Engine
-  ) throws(Fault) -> (axes: AxisPositions, vision: VisionInput)? {
-    guard !batch.media.isEmpty else { return nil }
+  /// Pixels and grids of a batch.
+  /// - Throws: `MODEL-104` when they do not fit, `MEM-001`.
+  func vision(of batch: PackedBatch, on engine: Engine) throws(Fault) -> RowVision {
+    guard !batch.media.isEmpty else { return RowVision(config: vision, pictures: nil) }
     let grids = batch.media.map { PatchGrid($0.grid) }
-    let axes = try AxisPositions(
-      ids: ids, grids: grids, documentStarts: starts, config: vision)
-    let values = try settings.pixels(of: batch.media)
     let pixels = try Tensor(
-      values, [grids.reduce(0) { $0 + $1.patches }, vision.patchValues], on: engine)
-    return (axes, try VisionInput(pixels: pixels, grids: grids))
+      try settings.pixels(of: batch.media),
+      [grids.reduce(0) { $0 + $1.patches }, vision.patchValues], on: engine)
+    return RowVision(
+      config: vision, pictures: try VisionInput(pixels: pixels, grids: grids))
   }
 }

@@ -20,12 +20,14 @@ struct ModelRow {
   ///   - batch: labels beside their tokens, not shifted.
   ///   - multiple: rows are padded to a multiple of it; every padding token is a document of its
   ///     own, with label −100 and position 0.
-  ///   - media: how the model takes pictures; nil for a model of text.
   ///   - paddedSequences: samples of a padded batch, or nil for packed rows.
-  /// - Throws: `DATA-301` for an id or a label outside the vocabulary.
+  ///   - vision: for a model with a tower; places its tokens on three axes.
+  /// - Throws: `DATA-301` for an id or a label outside the vocabulary; `MODEL-104` for placeholders
+  ///   that do not fit the pictures.
   init(
-    _ batch: PackedBatch, multiple: Int, padID: Int32, vocabulary: Int, media: MediaSetup? = nil,
-    paddedSequences: [Range<Int>]? = nil, scalesByProbability: Bool = false, on engine: Engine
+    _ batch: PackedBatch, multiple: Int, padID: Int32, vocabulary: Int,
+    paddedSequences: [Range<Int>]? = nil, scalesByProbability: Bool = false,
+    vision: RowVision? = nil, on engine: Engine
   ) throws(Fault) {
     let t = batch.inputIDs.count
     let padding = (multiple - t % multiple) % multiple
@@ -35,14 +37,14 @@ struct ModelRow {
     let weights = batch.lossScale.map { Array($0.dropFirst()) + $0.prefix(1) }
     let ids = batch.inputIDs + [Int32](repeating: padID, count: padding)
     let starts = batch.cuSeqlens + (0..<padding).map { Int32(t + $0 + 1) }
-    let seen = try media?.input(batch, ids: ids, starts: starts, on: engine)
     input = TextInput(
       ids: try Tensor(ids, on: engine),
       positions: batch.positions + [Int32](repeating: 0, count: padding),
       labels: .init(
         shifted: shifted + [Int32](repeating: -100, count: padding),
         weights: weights.map { $0 + [Float](repeating: 0, count: padding) },
-        scalesByProbability: scalesByProbability), axes: seen?.axes, vision: seen?.vision)
+        scalesByProbability: scalesByProbability),
+      axes: try vision?.positions(ids: ids, starts: starts), vision: vision?.pictures)
     layout = try SequenceLayout(
       starts: starts, realTokens: t, paddedSequences: paddedSequences, on: engine)
     realTokens = t
@@ -65,6 +67,20 @@ struct ModelRow {
     var multiple = CanonicalOrder.chunkCount
     while multiple % tp != 0 { multiple += CanonicalOrder.chunkCount }
     return multiple
+  }
+}
+
+/// What a model with a tower needs of a row beside its tokens.
+struct RowVision {
+  let config: VisionConfig
+  /// Pictures and clips in order of appearance; nil for a row of text.
+  let pictures: VisionInput?
+
+  /// nil for a row of text, whose positions are the same on all axes.
+  func positions(ids: [Int32], starts: [Int32]) throws(Fault) -> AxisPositions? {
+    guard let pictures else { return nil }
+    return try AxisPositions(
+      ids: ids, grids: pictures.grids, documentStarts: starts, config: config)
   }
 }
 

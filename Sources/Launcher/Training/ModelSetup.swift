@@ -53,6 +53,7 @@ struct ModelSetup {
   func recompute() -> RecomputePlan {
     let flags = options.recompute
     var plan = RecomputePlan()
+    if flags.vision { plan.modules.insert(.vision) }
     if flags.granularity == .full {
       let layers = flags.numLayers ?? 1
       plan.method = flags.method == .block ? .block(layers: layers) : .uniform(layers: layers)
@@ -69,17 +70,17 @@ struct ModelSetup {
   /// Builds the model and fills it: from the checkpoint of `--load`, else from published weights in the
   /// model's folder, else at random.
   /// - Throws: `MODEL-103`, `CKPT-…`, `MEM-001`.
-  func build(from loaded: LoadedCheckpoint?) throws(Fault) -> QwenText {
+  func build(from loaded: LoadedCheckpoint?) throws(Fault) -> QwenModel {
     try options.run.requireMultiplied(dtype)
-    let model = try QwenText(
+    let model = try QwenModel(
       folder.config, layout: groups.layout, dtype: dtype, router: router(), on: engine)
     if let loaded {
       try model.load(from: MegatronWeights(loaded.reader, folder.config))
     } else if !options.checkpoint.noInitialization {
       try model.initialize(seed: options.schedule.seed)
     } else {
-      let map = NameMap(folder.config)
-      try model.load(from: PublishedWeightSource(try PublishedFolder(folder.path), map))
+      try model.load(
+        from: PublishedWeightSource(try PublishedFolder(folder.path), folder.config))
     }
     if precision == .fp16 {
       for parameter in model.parameters { try parameter.tensor.roundToHalf() }
@@ -89,7 +90,7 @@ struct ModelSetup {
 
   /// `--freeze_parameters…` and their opposites, in the reference's order.
   /// - Returns: warnings about names that match nothing.
-  func freeze(_ model: QwenText) -> [String] {
+  func freeze(_ model: QwenModel) -> [String] {
     FreezeRules(options.tuner).apply(to: model.parameters)
   }
 }

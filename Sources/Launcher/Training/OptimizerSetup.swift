@@ -1,4 +1,5 @@
 import Foundation
+import Model
 import Optim
 import Parallel
 import Support
@@ -36,9 +37,11 @@ struct OptimizerSetup {
   }
 
   func optimizer(_ parameters: [Parameter]) throws(Fault) -> DistributedOptimizer {
-    try DistributedOptimizer(
+    let rates = try PartRates(options.schedule, parameters)
+    return try DistributedOptimizer(
       OptimizedParameter.trainable(
-        parameters, tensorRank: groups.tp.rank, expertTensorRank: groups.etp.rank),
+        parameters, tensorRank: groups.tp.rank, expertTensorRank: groups.etp.rank,
+        learningRateScale: { rates.scale(of: $0.name) }),
       groups: OptimizerGroups(
         dataParallel: groups.dp, expertDataParallel: groups.edp, world: groups.world),
       options: optimizerOptions(), engine: engine)
@@ -79,6 +82,39 @@ struct OptimizerSetup {
     case .bf16: return .bfloat16
     case .fp16: return .float16
     case .fp8: return .float8
+    }
+  }
+}
+
+/// Peak learning rates of the parts of a model (`--vit_lr`, `--aligner_lr`), as factors on `--lr`.
+private struct PartRates {
+  private let vision: Double
+  private let aligner: Double
+
+  /// - Throws: `OPT-103` for a model without a tower, or when `--lr` is 0.
+  init(_ flags: ScheduleFlags, _ parameters: [Parameter]) throws(Fault) {
+    let lr = flags.lr ?? 1e-5
+    vision = flags.visionLR.map { $0 / lr } ?? 1
+    aligner = flags.alignerLR.map { $0 / lr } ?? 1
+    let name = flags.visionLR != nil ? "vit_lr" : flags.alignerLR != nil ? "aligner_lr" : nil
+    guard let name else { return }
+    guard lr > 0 else {
+      throw Fault(
+        .optionsDisagree, "--\(name) needs a --lr above 0: the schedule is that of --lr",
+        at: .flag(name))
+    }
+    guard parameters.contains(where: { ModelPart($0.name) != .text }) else {
+      throw Fault(
+        .optionsDisagree, "--\(name): the model has no vision tower", at: .flag(name),
+        fix: "leave it out")
+    }
+  }
+
+  func scale(of name: String) -> Double {
+    switch ModelPart(name) {
+    case .text: return 1
+    case .vision: return vision
+    case .aligner: return aligner
     }
   }
 }

@@ -52,7 +52,7 @@ extension TrainingBuilder {
   }
 
   func sayModel(
-    _ model: QwenText, _ optimizer: DistributedOptimizer, _ setup: ModelSetup, _ logger: Logger
+    _ model: QwenModel, _ optimizer: DistributedOptimizer, _ setup: ModelSetup, _ logger: Logger
   ) {
     let all = model.parameters.reduce(0) { $0 + $1.count }
     let trained = model.parameters.filter(\.isTrainable).reduce(0) { $0 + $1.count }

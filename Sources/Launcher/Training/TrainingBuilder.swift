@@ -17,7 +17,7 @@ struct TrainingBuilder {
     var groups: RankGroups
     var engine: Engine
     var folder: ModelFolder
-    var model: QwenText
+    var model: QwenModel
     var plan: RecomputePlan
     var precision: PrecisionFlags.Compute
     var data: DataSetup
@@ -150,7 +150,7 @@ struct TrainingBuilder {
   }
 
   /// - Throws: `OPT-103` when the freeze flags leave nothing to train on any rank.
-  private func checkTrainable(_ model: QwenText) throws(Fault) {
+  private func checkTrainable(_ model: QwenModel) throws(Fault) {
     let own = model.parameters.contains(where: \.isTrainable) ? 1.0 : 0
     guard try world.allDoubles(own).allSatisfy({ $0 == 0 }) else { return }
     throw Fault(

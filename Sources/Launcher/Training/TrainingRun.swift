@@ -12,7 +12,7 @@ final class TrainingRun {
   let groups: RankGroups
   let engine: Engine
   let folder: ModelFolder
-  let model: QwenText
+  let model: QwenModel
   let plan: RecomputePlan
   /// What the model is trained in.
   let precision: PrecisionFlags.Compute

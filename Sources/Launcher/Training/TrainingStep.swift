@@ -19,9 +19,9 @@ extension TrainingRun {
       batch,
       multiple: ModelRow.multiple(
         tp: groups.tp.size, sequenceParallel: options.parallel.sequenceParallel),
-      padID: data.padID, vocabulary: folder.config.vocabularySize, media: data.media,
-      paddedSequences: sequences,
-      scalesByProbability: options.template.enableDFTLoss, on: engine)
+      padID: data.padID, vocabulary: folder.config.vocabularySize, paddedSequences: sequences,
+      scalesByProbability: options.template.enableDFTLoss,
+      vision: try data.media?.vision(of: batch, on: engine), on: engine)
   }
 
   func setting(

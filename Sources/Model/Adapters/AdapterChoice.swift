@@ -169,10 +169,11 @@ struct AdaptableLinear {
   let row: NameMapRow
   var isRouter: Bool { row.name.hasSuffix(".router.weight") }
 
-  /// nil for norms, tables and the output layer.
+  /// nil for norms, tables, the output layer, and the vision tower, whose maps have no adapters.
   init?(_ row: NameMapRow) {
     guard row.shape.count == 2, row.name.hasSuffix(".weight"),
-      row.name != "output_layer.weight", !row.name.hasSuffix("word_embeddings.weight")
+      !row.name.hasSuffix("output_layer.weight"), !row.name.hasPrefix(QwenVision.prefix),
+      !row.name.hasSuffix("word_embeddings.weight")
     else { return nil }
     self.row = row
   }

@@ -12,133 +12,60 @@ public struct NameMapRow: Sendable, Equatable {
   public let shape: [Int]
   public let pieces: [Piece]
 
-  /// `count` rows of our tensor at `row` are those of the published tensor at `publishedRow`.
+  /// `count` rows of our tensor from `row` on are those of the published tensor from `publishedRow` on,
+  /// the published tensor seen as rows as long as ours.
   public struct Piece: Sendable, Equatable {
     public let published: String
     public let row: Int
     public let publishedRow: Int
     public let count: Int
+    /// Set where the published tensor holds the transpose: its rows have this many elements, our
+    /// columns are its rows from `publishedRow` on, and our rows its columns from `publishedColumn`.
+    public var transposedWidth: Int?
+    public var publishedColumn = 0
+
+    init(published: String, row: Int, publishedRow: Int, count: Int) {
+      self.published = published
+      self.row = row
+      self.publishedRow = publishedRow
+      self.count = count
+    }
   }
 }
 
-/// The table of names between HuggingFace folders and this program, for Qwen3 and Qwen3-MoE.
+/// The table of names between HuggingFace folders and this program, for every model of the family.
 public struct NameMap: Sendable {
   public let config: QwenConfig
+  /// How the published folder stores experts.
+  public let experts: ExpertLayout
   public let all: [NameMapRow]
+  /// Every published tensor with its shape, in the order of the model.
+  public let published: [(name: String, shape: [Int])]
   private let index: [String: Int]
+  private let shapes: [String: [Int]]
 
-  public init(_ config: QwenConfig) {
+  /// - Parameter experts: by default that of the published folders.
+  public init(_ config: QwenConfig, experts: ExpertLayout? = nil) {
     self.config = config
-    var rows = [
-      NameMap.same(
-        "embedding.word_embeddings.weight", "model.embed_tokens.weight",
-        [config.vocabularySize, config.hiddenSize])
-    ]
-    for i in 0..<config.layerCount { rows += NameMap.layer(i, config) }
-    rows.append(
-      NameMap.same("decoder.final_layernorm.weight", "model.norm.weight", [config.hiddenSize]))
-    if !config.tiesEmbeddings {
-      rows.append(
-        NameMap.same(
-          "output_layer.weight", "lm_head.weight", [config.vocabularySize, config.hiddenSize]))
-    }
-    all = rows
-    index = Dictionary(uniqueKeysWithValues: rows.enumerated().map { ($1.name, $0) })
+    self.experts = experts ?? ExpertLayout.published(config)
+    var builder = NameMapBuilder(config: config, experts: self.experts)
+    builder.build()
+    all = builder.rows
+    published = builder.published
+    index = Dictionary(uniqueKeysWithValues: builder.rows.enumerated().map { ($1.name, $0) })
+    shapes = Dictionary(uniqueKeysWithValues: builder.published)
   }
 
   public subscript(name: String) -> NameMapRow? { index[name].map { all[$0] } }
 
-  /// Every published tensor with its shape, in the order of the model.
-  public var published: [(name: String, shape: [Int])] {
-    var rows: [String: Int] = [:]
-    var order: [String] = []
-    var tail: [String: [Int]] = [:]
-    for row in all {
-      for piece in row.pieces {
-        if rows[piece.published] == nil { order.append(piece.published) }
-        rows[piece.published] = max(
-          rows[piece.published] ?? 0, piece.publishedRow + piece.count)
-        tail[piece.published] = Array(row.shape.dropFirst())
-      }
-    }
-    return order.map { ($0, [rows[$0] ?? 0] + (tail[$0] ?? [])) }
-  }
+  /// Shape of a published tensor, or nil for a name that the model does not have.
+  public func shape(of published: String) -> [Int]? { shapes[published] }
 
-  private static func same(_ name: String, _ published: String, _ shape: [Int]) -> NameMapRow {
-    NameMapRow(
-      name: name, shape: shape,
-      pieces: [.init(published: published, row: 0, publishedRow: 0, count: shape[0])])
-  }
-
-  private static func layer(_ i: Int, _ config: QwenConfig) -> [NameMapRow] {
-    let ours = "decoder.layers.\(i)."
-    let theirs = "model.layers.\(i)."
-    let h = config.hiddenSize
-    let d = config.headSize
-    let sparse = config.isSparse(layer: i)
-    var rows = [
-      same(
-        ours + "self_attention.linear_qkv.layer_norm_weight", theirs + "input_layernorm.weight",
-        [h]),
-      fused(ours + "self_attention.linear_qkv.weight", theirs + "self_attn.", config),
-      same(ours + "self_attention.q_layernorm.weight", theirs + "self_attn.q_norm.weight", [d]),
-      same(ours + "self_attention.k_layernorm.weight", theirs + "self_attn.k_norm.weight", [d]),
-      same(
-        ours + "self_attention.linear_proj.weight", theirs + "self_attn.o_proj.weight",
-        [h, config.headCount * d]),
-      same(
-        ours + (sparse ? "pre_mlp_layernorm.weight" : "mlp.linear_fc1.layer_norm_weight"),
-        theirs + "post_attention_layernorm.weight", [h]),
-    ]
-    if sparse, let experts = config.experts {
-      rows.append(
-        same(ours + "mlp.router.weight", theirs + "mlp.gate.weight", [experts.count, h]))
-      for e in 0..<experts.count {
-        rows += gatedPair(
-          ours + "mlp.experts.\(e).", theirs + "mlp.experts.\(e).", experts.intermediateSize, h)
-      }
-    } else {
-      rows += gatedPair(ours + "mlp.", theirs + "mlp.", config.intermediateSize, h)
-    }
-    return rows
-  }
-
-  /// For each key/value group its query heads, then its key, then its value.
-  private static func fused(_ name: String, _ prefix: String, _ config: QwenConfig) -> NameMapRow {
-    let d = config.headSize
-    let ratio = config.headRatio
-    var pieces: [NameMapRow.Piece] = []
-    for g in 0..<config.groupCount {
-      let start = g * (ratio + 2) * d
-      pieces.append(
-        .init(
-          published: prefix + "q_proj.weight", row: start, publishedRow: g * ratio * d,
-          count: ratio * d))
-      pieces.append(
-        .init(
-          published: prefix + "k_proj.weight", row: start + ratio * d, publishedRow: g * d,
-          count: d))
-      pieces.append(
-        .init(
-          published: prefix + "v_proj.weight", row: start + (ratio + 1) * d, publishedRow: g * d,
-          count: d))
-    }
-    return NameMapRow(
-      name: name, shape: [config.groupCount * (ratio + 2) * d, config.hiddenSize], pieces: pieces)
-  }
-
-  /// `[gate; up]` and `down`.
-  private static func gatedPair(_ ours: String, _ theirs: String, _ f: Int, _ h: Int)
-    -> [NameMapRow]
-  {
-    [
-      NameMapRow(
-        name: ours + "linear_fc1.weight", shape: [2 * f, h],
-        pieces: [
-          .init(published: theirs + "gate_proj.weight", row: 0, publishedRow: 0, count: f),
-          .init(published: theirs + "up_proj.weight", row: f, publishedRow: 0, count: f),
-        ]),
-      same(ours + "linear_fc2.weight", theirs + "down_proj.weight", [h, f]),
-    ]
+  /// Whether a published tensor of this shape can be read; a vocabulary may be padded further.
+  func fits(_ published: String, _ shape: [Int]) -> Bool {
+    guard let expected = shapes[published] else { return false }
+    if shape == expected { return true }
+    return shape.count == expected.count && shape.dropFirst() == expected.dropFirst()
+      && (shape.first ?? 0) >= (expected.first ?? 0)
   }
 }

@@ -11,12 +11,44 @@ extension PublishedAssembly {
     for part in ordered(name) {
       let (dtype, shape) = try source.describe(part.name)
       let width = shape.dropFirst().reduce(1, *)
+      let piece = part.piece
+      guard piece.transposedWidth == nil else {
+        try streamTransposed(part, columns: width, elementSize: dtype.size, memory, emit)
+        continue
+      }
       try RowParts.forEach(
-        part.row..<part.row + part.count, rowBytes: width * dtype.size, through: memory
+        piece.row..<piece.row + piece.count, rowBytes: width * dtype.size, through: memory
       ) { (rows, bytes) throws(Fault) in
         try source.read(part.name, rows: rows, columns: 0..<width, into: bytes)
         try emit(UnsafeRawBufferPointer(bytes))
       }
+    }
+  }
+}
+
+extension PublishedAssembly {
+  /// A block whose rows are our columns: columns are read and turned, as many as fit into half of
+  /// `memory`, at least one.
+  private func streamTransposed(
+    _ part: Part, columns: Int, elementSize: Int, _ memory: UnsafeMutableRawBufferPointer,
+    _ emit: (UnsafeRawBufferPointer) throws(Fault) -> Void
+  ) throws(Fault) {
+    let piece = part.piece
+    precondition(piece.transposedWidth == piece.count && piece.publishedColumn == 0)
+    let rows = piece.row..<piece.row + piece.count
+    let half = UnsafeMutableRawBufferPointer(rebasing: memory[..<(memory.count / 2)])
+    let rowBytes = piece.count * elementSize
+    let turned = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: max(rowBytes, half.count), alignment: 64)
+    defer { turned.deallocate() }
+    try RowParts.forEach(0..<columns, rowBytes: rowBytes, through: half) {
+      (range, bytes) throws(Fault) in
+      try source.read(part.name, rows: rows, columns: range, into: bytes)
+      guard let from = bytes.baseAddress else { return }
+      ElementTranspose.copy(
+        from, rowStride: range.count, rows: piece.count, columns: range.count,
+        elementSize: elementSize, into: turned.baseAddress, targetStride: piece.count)
+      try emit(UnsafeRawBufferPointer(rebasing: turned[..<(range.count * rowBytes)]))
     }
   }
 }

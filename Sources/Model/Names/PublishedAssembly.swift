@@ -6,9 +6,7 @@ public struct PublishedAssembly {
   /// A run of rows of one of our tensors in a published one.
   struct Part {
     let name: String
-    let row: Int
-    let publishedRow: Int
-    let count: Int
+    let piece: NameMapRow.Piece
   }
 
   let source: any WeightSource
@@ -22,9 +20,7 @@ public struct PublishedAssembly {
     var parts: [String: [Part]] = [:]
     for row in map.all {
       for piece in row.pieces {
-        parts[piece.published, default: []].append(
-          Part(
-            name: row.name, row: piece.row, publishedRow: piece.publishedRow, count: piece.count))
+        parts[piece.published, default: []].append(Part(name: row.name, piece: piece))
       }
     }
     self.parts = parts
@@ -32,7 +28,7 @@ public struct PublishedAssembly {
 
   /// The parts of a published tensor in the order of its rows.
   func ordered(_ name: String) -> [Part] {
-    (parts[name] ?? []).sorted { $0.publishedRow < $1.publishedRow }
+    (parts[name] ?? []).sorted { $0.piece.publishedRow < $1.piece.publishedRow }
   }
 
   /// Type of the stored values that make up a published tensor.
@@ -48,11 +44,25 @@ public struct PublishedAssembly {
     for part in parts[name] ?? [] {
       let (dtype, shape) = try source.describe(part.name)
       let width = shape.dropFirst().reduce(1, *)
-      let start = part.publishedRow * width * dtype.size
-      try source.read(
-        part.name, rows: part.row..<part.row + part.count, columns: 0..<width,
-        into: UnsafeMutableRawBufferPointer(
-          rebasing: target[start..<start + part.count * width * dtype.size]))
+      let piece = part.piece
+      let rows = piece.row..<piece.row + piece.count
+      guard let stride = piece.transposedWidth else {
+        let start = piece.publishedRow * width * dtype.size
+        try source.read(
+          part.name, rows: rows, columns: 0..<width,
+          into: UnsafeMutableRawBufferPointer(
+            rebasing: target[start..<start + piece.count * width * dtype.size]))
+        continue
+      }
+      let own = UnsafeMutableRawBufferPointer.allocate(
+        byteCount: piece.count * width * dtype.size, alignment: 64)
+      defer { own.deallocate() }
+      try source.read(part.name, rows: rows, columns: 0..<width, into: own)
+      guard let from = own.baseAddress, let to = target.baseAddress else { continue }
+      ElementTranspose.copy(
+        from, rowStride: width, rows: piece.count, columns: width, elementSize: dtype.size,
+        into: to + (piece.publishedRow * stride + piece.publishedColumn) * dtype.size,
+        targetStride: stride)
     }
   }
 }

@@ -25,6 +25,7 @@ public struct StoredName: Sendable, Equatable {
       let plain = StoredName(key: name, leading: [])
       return [plain, plain]
     }
+    let stem = config.textPrefix + LayerName.stem
     let stack = Axis(index: layer.index, count: config.layerCount)
     var tail = layer.rest
     var experts: [Axis] = []
@@ -33,15 +34,15 @@ public struct StoredName: Sendable, Equatable {
       experts = [Axis(index: expert.index, count: count)]
     }
     var places = [
-      StoredName(key: "decoder.layers." + tail, leading: [stack] + experts),
-      StoredName(key: "decoder.layers.\(layer.index)." + tail, leading: experts),
+      StoredName(key: stem + tail, leading: [stack] + experts),
+      StoredName(key: stem + "\(layer.index)." + tail, leading: experts),
     ]
     if !experts.isEmpty { places.append(StoredName(key: name, leading: [])) }
     // A local-spec Megatron names the norm before experts like that of a dense layer.
     if tail == "pre_mlp_layernorm.weight" {
       let other = "mlp.linear_fc1.layer_norm_weight"
-      places.append(StoredName(key: "decoder.layers." + other, leading: [stack]))
-      places.append(StoredName(key: "decoder.layers.\(layer.index)." + other, leading: []))
+      places.append(StoredName(key: stem + other, leading: [stack]))
+      places.append(StoredName(key: stem + "\(layer.index)." + other, leading: []))
     }
     return places
   }
@@ -58,10 +59,14 @@ public struct LayerName: Sendable {
   public let rest: String
   public let expert: (index: Int, rest: String)?
 
+  static let stem = "decoder.layers."
+
   public init?(_ name: String) {
-    let prefix = "decoder.layers."
-    guard name.hasPrefix(prefix) else { return nil }
-    let parts = name.dropFirst(prefix.count).split(separator: ".", maxSplits: 1)
+    var tail = Substring(name)
+    // The text model's weights have a prefix beside a vision tower.
+    if tail.hasPrefix("language_model.") { tail = tail.dropFirst("language_model.".count) }
+    guard tail.hasPrefix(LayerName.stem) else { return nil }
+    let parts = tail.dropFirst(LayerName.stem.count).split(separator: ".", maxSplits: 1)
     guard parts.count == 2, let index = Int(parts[0]) else { return nil }
     self.index = index
     rest = String(parts[1])

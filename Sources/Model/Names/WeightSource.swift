@@ -17,9 +17,9 @@ public protocol WeightSource {
 /// Published tensors by their own names, as `Checkpoint` reads them.
 public protocol PublishedTensors {
   func describe(published name: String) -> (dtype: DType, shape: [Int])?
-  /// Whole rows of the first dim.
-  func readRows(
-    published name: String, _ rows: Range<Int>, into target: UnsafeMutableRawBufferPointer
+  /// A run of elements in the order of the file.
+  func readElements(
+    published name: String, _ elements: Range<Int>, into target: UnsafeMutableRawBufferPointer
   ) throws(Fault)
 }
 
@@ -31,6 +31,11 @@ public struct PublishedWeightSource: WeightSource {
   public init(_ tensors: any PublishedTensors, _ map: NameMap) {
     self.tensors = tensors
     self.map = map
+  }
+
+  /// With the names that the tensors' own shapes call for.
+  public init(_ tensors: some PublishedTensors, _ config: QwenConfig) {
+    self.init(tensors, NameMap(config, experts: ExpertLayout.of(tensors, config).layout))
   }
 
   public func describe(_ name: String) throws(Fault) -> (dtype: DType, shape: [Int]) {
@@ -59,40 +64,63 @@ public struct PublishedWeightSource: WeightSource {
       guard let (dtype, shape) = tensors.describe(published: piece.published) else {
         throw missing(piece.published)
       }
-      guard shape.dropFirst().reduce(1, *) == width, piece.publishedRow + piece.count <= shape[0]
-      else {
+      guard map.fits(piece.published, shape) else {
         throw Fault(
           .badModelWeights, "\(piece.published) does not have the shape config.json asks for",
-          at: .tensor(piece.published), expected: "rows of \(width)", found: "\(shape)")
+          at: .tensor(piece.published), expected: "\(map.shape(of: piece.published) ?? [])",
+          found: "\(shape)")
       }
-      let source = piece.publishedRow + wanted.lowerBound - piece.row
       let place = (wanted.lowerBound - rows.lowerBound) * columns.count * dtype.size
       let part = UnsafeMutableRawBufferPointer(
         rebasing: target[place..<place + wanted.count * columns.count * dtype.size])
-      if columns.count == width {
-        try tensors.readRows(
-          published: piece.published, source..<source + wanted.count, into: part)
+      let run = wanted.lowerBound - piece.row..<wanted.upperBound - piece.row
+      if let stride = piece.transposedWidth {
+        try readTransposed(piece, run, columns, width, stride, dtype, part)
       } else {
-        try readColumns(
-          piece.published, source..<source + wanted.count, columns, width, dtype, part)
+        try readPlain(piece, run, columns, width, dtype, part)
       }
     }
   }
 
-  private func readColumns(
-    _ name: String, _ rows: Range<Int>, _ columns: Range<Int>, _ width: Int, _ dtype: DType,
-    _ target: UnsafeMutableRawBufferPointer
+  /// Rows `run` of a piece, of which `columns` are wanted.
+  private func readPlain(
+    _ piece: NameMapRow.Piece, _ run: Range<Int>, _ columns: Range<Int>, _ width: Int,
+    _ dtype: DType, _ target: UnsafeMutableRawBufferPointer
   ) throws(Fault) {
+    let first = (piece.publishedRow + run.lowerBound) * width
+    let elements = first..<first + run.count * width
+    if columns.count == width {
+      try tensors.readElements(published: piece.published, elements, into: target)
+      return
+    }
     let whole = UnsafeMutableRawBufferPointer.allocate(
-      byteCount: rows.count * width * dtype.size, alignment: 64)
+      byteCount: elements.count * dtype.size, alignment: 64)
     defer { whole.deallocate() }
-    try tensors.readRows(published: name, rows, into: whole)
+    try tensors.readElements(published: piece.published, elements, into: whole)
     let bytes = columns.count * dtype.size
-    for i in 0..<rows.count {
+    for i in 0..<run.count {
       let from = (i * width + columns.lowerBound) * dtype.size
       UnsafeMutableRawBufferPointer(rebasing: target[i * bytes..<(i + 1) * bytes])
         .copyMemory(from: UnsafeRawBufferPointer(rebasing: whole[from..<from + bytes]))
     }
+  }
+
+  /// Our rows are columns of the published block, our columns its rows of `stride` elements.
+  private func readTransposed(
+    _ piece: NameMapRow.Piece, _ run: Range<Int>, _ columns: Range<Int>, _ width: Int,
+    _ stride: Int, _ dtype: DType, _ target: UnsafeMutableRawBufferPointer
+  ) throws(Fault) {
+    let first = (piece.publishedRow + columns.lowerBound) * stride
+    let bytes = columns.count * stride * dtype.size
+    let block = UnsafeMutableRawPointer.allocate(byteCount: max(1, bytes), alignment: 64)
+    defer { block.deallocate() }
+    try tensors.readElements(
+      published: piece.published, first..<first + columns.count * stride,
+      into: UnsafeMutableRawBufferPointer(start: block, count: bytes))
+    ElementTranspose.copy(
+      block + (piece.publishedColumn + run.lowerBound) * dtype.size,
+      rowStride: stride, rows: columns.count, columns: run.count, elementSize: dtype.size,
+      into: target.baseAddress, targetStride: columns.count)
   }
 }
 
@@ -137,7 +165,8 @@ extension Parameter {
   /// The first dim of the two vocabulary tensors may be padded further than `vocab_size`.
   private func fits(_ whole: [Int]) -> Bool {
     if whole == slices.globalShape { return true }
-    let isVocabulary = name.hasSuffix("word_embeddings.weight") || name == "output_layer.weight"
+    let isVocabulary =
+      name.hasSuffix("word_embeddings.weight") || name.hasSuffix("output_layer.weight")
     return isVocabulary && whole.count == 2 && whole[1] == slices.globalShape[1]
       && whole[0] >= slices.globalShape[0]
   }

@@ -31,6 +31,8 @@ public struct QwenConfig: Sendable, Equatable {
   public var initializerRange: Double
   /// The type the folder says its weights have.
   public var dtype: String?
+  /// Version of the library that wrote the folder, if it says so.
+  public var writerVersion: String?
   public var experts: Experts?
   /// Frequencies of the time, height and width axes of positions; nil for text models.
   public var ropeSections: [Int]?
@@ -108,6 +110,7 @@ extension QwenConfig {
       [root, keys.root].lazy.compactMap {
         $0["torch_dtype"]?.string ?? $0["dtype"]?.string
       }.first
+    writerVersion = root["transformers_version"]?.string
     ropeTheta = try keys.ropeTheta(default: family.hasVision ? nil : 10000)
     experts = isMoE ? try keys.experts(vision: family.hasVision) : nil
     if family.hasVision {

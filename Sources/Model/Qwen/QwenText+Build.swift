@@ -13,15 +13,13 @@ extension QwenText {
     _ config: QwenConfig, layout: ModelLayout, dtype: DType, router: RouterOptions?,
     adapters: AdapterPlan? = nil, on engine: Engine
   ) throws(Fault) {
-    guard config.vision == nil else {
-      throw Fault(.unknownModel, "the vision tower is not built yet")
-    }
     var builder = QwenBuilder(
       config: config, layout: layout, dtype: dtype, engine: engine, adapters: adapters)
     let chunks = builder.chunks
     let vocabulary = config.vocabularySize / layout.tp.size
+    let root = config.textPrefix
     let table = try builder.parameter(
-      "embedding.word_embeddings.weight",
+      root + "embedding.word_embeddings.weight",
       .even(
         [config.vocabularySize, config.hiddenSize], dim: 0, rank: layout.tp.rank,
         of: layout.tp.size))
@@ -29,12 +27,12 @@ extension QwenText {
     var layers: [DecoderLayer] = []
     for i in 0..<config.layerCount { layers.append(try builder.layer(i, router: router)) }
     self.layers = layers
-    finalNorm = try builder.norm("decoder.final_layernorm.weight", config.hiddenSize)
+    finalNorm = try builder.norm(root + "decoder.final_layernorm.weight", config.hiddenSize)
     let output =
       config.tiesEmbeddings
       ? table
       : try builder.parameter(
-        "output_layer.weight",
+        root + "output_layer.weight",
         .even(
           [config.vocabularySize, config.hiddenSize], dim: 0, rank: layout.tp.rank,
           of: layout.tp.size))
@@ -48,7 +46,7 @@ extension QwenText {
   }
 }
 
-/// Makes parameters and remembers their order.
+/// Makes the parameters of the text model and remembers their order.
 struct QwenBuilder {
   let config: QwenConfig
   let layout: ModelLayout
@@ -96,7 +94,7 @@ struct QwenBuilder {
   }
 
   mutating func layer(_ i: Int, router: RouterOptions?) throws(Fault) -> DecoderLayer {
-    let prefix = "decoder.layers.\(i)."
+    let prefix = config.textPrefix + "decoder.layers.\(i)."
     let attention = try attention(prefix + "self_attention.")
     let feedForward: DecoderLayer.FeedForward
     let postNorm: Parameter

@@ -75,50 +75,72 @@ public struct TextInput: Sendable {
 
 extension QwenText {
   /// The residual stream after the last layer, before the final norm.
+  /// - Parameter shown: what the placeholders of the row stand for, as this rank needs it.
   /// - Returns: `[t, h]` `same`, or `[t/tp, h]` `split(0)`.
   /// - Throws: `SHAPE-101`, `PLACE-201`, `COMM-001`, `MEM-001`.
-  public func stream(_ input: TextInput, plan: RecomputePlan, in context: Context) throws(Fault)
-    -> Value
-  {
+  public func stream(
+    _ input: TextInput, showing shown: PlacedTokens? = nil, plan: RecomputePlan,
+    in context: Context
+  ) throws(Fault) -> Value {
     let probe = context.setting.probe
-    let angles = try rotaryAngles(input.positions, on: context.setting.engine)
+    let angles = try rotaryAngles(input, on: context.setting.engine)
     var x = try embedding(input.ids, in: context)
+    if let shown { x = try context.tape.place(.replace, shown.merged, at: shown.rows, of: x) }
     let setting = context.setting
     for unit in plan.units(layers.count) {
       let run = layers[unit.layers]
+      let features = shown?.deepstack(in: unit.layers) ?? []
       if unit.recomputed {
-        x = try context.tape.recompute(x, trains: run.contains(where: \.trains)) {
-          (x, tape) throws(Fault) in
-          var x = x
-          let inner = Context(tape: tape, setting: setting)
-          for layer in run { x = try layer(x, angles, in: inner) }
-          return x
+        let trains = run.contains(where: \.trains)
+        x = try context.tape.recompute([x] + features, trains: trains) { (x, tape) throws(Fault) in
+          try pass(
+            x[0], run, Array(x.dropFirst()), shown?.rows ?? [], angles,
+            in: Context(tape: tape, setting: setting))
         }
         continue
       }
-      for layer in run {
+      for (place, layer) in zip(unit.layers, run) {
         probe?.keep("hidden.\(layer.index)", x, on: context.tape)
-        x = try layer(x, angles, in: context)
+        let feature = shown?.deepstack(in: place..<place + 1) ?? []
+        x = try pass(x, [layer], feature, shown?.rows ?? [], angles, in: context)
       }
     }
     probe?.keep("hidden.\(layers.count)", x, on: context.tape)
     return x
   }
 
+  /// Layers one after another; the first of them are followed by what the tower adds.
+  private func pass(
+    _ x: Value, _ run: ArraySlice<DecoderLayer>, _ features: [Value], _ rows: [Int32],
+    _ angles: RotaryAngles, in context: Context
+  ) throws(Fault) -> Value {
+    var x = x
+    for (i, layer) in run.enumerated() {
+      x = try layer(x, angles, in: context)
+      guard i < features.count else { continue }
+      context.setting.probe?.keep("layer.\(layer.index).out", x, on: context.tape)
+      x = try context.tape.place(.add, features[i], at: rows, of: x)
+    }
+    return x
+  }
+
   /// The loss of a micro-batch; seed `loss` with 1 and walk the tape for its gradients.
   /// - Throws: as `stream`.
-  public func loss(_ input: TextInput, plan: RecomputePlan, in context: Context) throws(Fault)
-    -> VocabParallelCrossEntropy.Result
-  {
-    let x = try stream(input, plan: plan, in: context)
+  public func loss(
+    _ input: TextInput, showing shown: PlacedTokens? = nil, plan: RecomputePlan,
+    in context: Context
+  ) throws(Fault) -> VocabParallelCrossEntropy.Result {
+    let x = try stream(input, showing: shown, plan: plan, in: context)
     let normed = try context.norm(x, finalNorm, epsilon: config.normEpsilon)
     context.setting.probe?.keep("final_norm", normed, on: context.tape)
     return try head(try context.enter(normed), input.labels, in: context)
   }
 
   /// All logits of a row, for comparison with stored ones: `[t, v]` fp32 on every rank.
-  public func logits(_ input: TextInput, in context: Context) throws(Fault) -> Tensor {
-    let x = try stream(input, plan: RecomputePlan(), in: context)
+  public func logits(
+    _ input: TextInput, showing shown: PlacedTokens? = nil, in context: Context
+  ) throws(Fault) -> Tensor {
+    let x = try stream(input, showing: shown, plan: RecomputePlan(), in: context)
     let normed = try context.norm(x, finalNorm, epsilon: config.normEpsilon)
     let whole = context.setting.sequenceParallel ? try context.gatherRows(normed) : normed
     let engine = context.setting.engine
@@ -127,13 +149,19 @@ extension QwenText {
     return try context.groups.tp.gatherColumns(local)
   }
 
-  /// `cos` and `sin` of position · θ^(−2j/d), fp32 angles.
-  public func rotaryAngles(_ positions: [Int32], on engine: Engine) throws(Fault) -> RotaryAngles {
+  /// `cos` and `sin` of position · θ^(−2j/d), fp32 angles; frequency j turns with the axis that
+  /// `ropeSections` gives it.
+  public func rotaryAngles(_ input: TextInput, on engine: Engine) throws(Fault) -> RotaryAngles {
     let half = config.headSize / 2
-    let cos = try Tensor([positions.count, half], .float32, on: engine)
-    let sin = try Tensor([positions.count, half], .float32, on: engine)
+    let cos = try Tensor([input.positions.count, half], .float32, on: engine)
+    let sin = try Tensor([input.positions.count, half], .float32, on: engine)
     if !engine.isPlanning {
-      fillAngles(positions, theta: config.ropeTheta, cos: cos.floats, sin: sin.floats)
+      var table = RotaryTable(theta: config.ropeTheta, half: half)
+      if let axes = input.axes, let sections = config.ropeSections {
+        table.fill(axes, sections: sections, cos: cos.floats, sin: sin.floats)
+      } else {
+        table.fill(input.positions, cos: cos.floats, sin: sin.floats)
+      }
     }
     return RotaryAngles(cos: cos, sin: sin)
   }

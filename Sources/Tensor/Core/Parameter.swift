@@ -144,4 +144,19 @@ public struct ParameterSlices: Sendable, Equatable {
     }
     return ParameterSlices(globalShape: [2 * width, columns], dim: 0, runs: runs)
   }
+
+  /// Rows that stand kind by kind in the whole tensor (all queries, all keys, all values), each kind
+  /// head by head; here head by head, each with a run of `size` rows of every kind.
+  public static func byHead(_ shape: [Int], kinds: Int, heads: Int, size: Int) -> ParameterSlices {
+    precondition(shape[0] == kinds * heads * size)
+    var runs: [Run] = []
+    for head in 0..<heads {
+      for kind in 0..<kinds {
+        runs.append(
+          Run(
+            local: (head * kinds + kind) * size, global: (kind * heads + head) * size, count: size))
+      }
+    }
+    return ParameterSlices(globalShape: shape, dim: 0, runs: runs)
+  }
 }

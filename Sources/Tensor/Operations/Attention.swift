@@ -85,13 +85,16 @@ public struct Attention: Operation {
 }
 
 extension Tape {
-  /// - Parameter qkv: `[t, g/tp · (q/g + 2) · d]` after rotation, `split(1)` over tp.
-  /// - Returns: `[t, n/tp · d]`, `split(1)` over tp.
+  /// - Parameters:
+  ///   - qkv: `[t, g/tp · (q/g + 2) · d]` after rotation, `split(1)` over tp; or all heads, `same`, or
+  ///     `split(0)` where every rank has whole documents.
+  ///   - causal: false lets every token see its whole document.
+  /// - Returns: `[t, n/tp · d]`, placed as `qkv`.
   /// - Throws: `SHAPE-101`, `PLACE-201`.
   public func attention(
     _ qkv: Value, _ heads: FusedHeads, _ layout: SequenceLayout, causal: Bool = true
   ) throws(Fault) -> Value {
-    try qkv.require(.tp, [.split(1)], in: Attention.name)
+    try qkv.require(.tp, [.same, .split(0), .split(1)], in: Attention.name)
     try require(
       qkv.shape == [layout.tokens, heads.rowSize], Attention.name, qkv,
       "[\(layout.tokens), \(heads.rowSize)]")

@@ -1,7 +1,8 @@
 import Model
 import Support
+import Tensor
 
-/// Configurations of small models with a vision tower.
+/// Configurations and inputs of small models with a vision tower.
 enum VisionRig {
   static func config(experts: Int = 0, change: (inout JSONObject) -> Void = { _ in }) throws
     -> QwenConfig
@@ -29,5 +30,34 @@ enum VisionRig {
     var root = try JSONValue.parse(text).object ?? JSONObject()
     change(&root)
     return try QwenConfig(json: .object(root), path: "test")
+  }
+
+  /// Puts the placeholders of pictures, and of the slices of clips, into a document from its second
+  /// token on, each followed by a token of text.
+  static func putPlaceholders(
+    for grids: [PatchGrid], into ids: inout [Int32], _ config: VisionConfig
+  ) {
+    var place = 1
+    for grid in grids {
+      for _ in 0..<grid.t {
+        for _ in 0..<grid.slicePatches / config.mergedPatches {
+          ids[place] = grid.t > 1 ? config.videoToken : config.imageToken
+          place += 1
+        }
+        place += 1
+      }
+    }
+  }
+
+  /// Random pixels; nil without pictures.
+  static func input(
+    _ grids: [PatchGrid], _ config: VisionConfig, on engine: Engine
+  ) throws(Fault) -> VisionInput? {
+    guard !grids.isEmpty else { return nil }
+    let patches = grids.reduce(0) { $0 + $1.patches }
+    let random = CounterRandom(seed: 9, purpose: "pixels")
+    let values = (0..<patches * config.patchValues).map { Float(random.uniform($0) * 2 - 1) }
+    return try VisionInput(
+      pixels: try Tensor(values, [patches, config.patchValues], on: engine), grids: grids)
   }
 }

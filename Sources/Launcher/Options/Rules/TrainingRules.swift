@@ -36,9 +36,10 @@ enum TrainingRules {
         ? "Please input the training dataset (--dataset)" : nil
     },
     OptionRule("something_to_train") { options in
-      options.tuner.freezeLLM && options.tuner.trainableParameters.isEmpty
-        && options.tuner.trainableParametersRegex == nil
-        ? "--freeze_llm true leaves nothing to train in a text model" : nil
+      let tuner = options.tuner
+      return tuner.freezeLLM && tuner.freezeVision && tuner.freezeAligner
+        && tuner.trainableParameters.isEmpty && tuner.trainableParametersRegex == nil
+        ? "--freeze_llm true leaves nothing to train beside a frozen tower and aligner" : nil
     },
     OptionRule("train_type_supported", code: .refusedOption) { options in
       options.tuner.trainType == .lora

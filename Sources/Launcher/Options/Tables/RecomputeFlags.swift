@@ -13,6 +13,7 @@ public struct RecomputeFlags: Sendable {
   public var numLayers: Int?
   public var modules = ["core_attn"]
   public var moeLayer = false
+  public var vision = true
 
   public init() {}
 
@@ -30,10 +31,8 @@ public struct RecomputeFlags: Sendable {
       return "\"\(bad)\" is not one of \(moduleNames.joined(separator: ", "))"
     },
     .init(\.moeLayer, "moe_layer_recompute", "Old spelling of --recompute_modules moe."),
-    Option(
-      recorded: "vit_gradient_checkpointing", .bool, .bool(true), "Recompute the vision tower."
-    )
-    .noEffect("text models have no vision tower"),
+    .init(
+      \.vision, "vit_gradient_checkpointing", "Recompute the blocks of a trained vision tower."),
     Option(
       recorded: "gradient_checkpointing_kwargs", .json, "Settings of the reference's recomputation."
     )

@@ -20,6 +20,10 @@ public struct ScheduleFlags: Sendable {
   public var trainIters: Int?
   /// nil: 1e-5 for full training.
   public var lr: Double?
+  /// nil: `lr`.
+  public var visionLR: Double?
+  /// nil: `lr`.
+  public var alignerLR: Double?
   public var minLR = 0.0
   public var lrDecayStyle = DecayStyle.cosine
   /// nil: `trainIters`.
@@ -53,9 +57,9 @@ public struct ScheduleFlags: Sendable {
     .init(\.seed, "seed", "Seed of random weights and dropout; not of the order of rows."),
     Option(recorded: "deterministic_mode", .bool, .bool(false), "Equal bits in every run.")
       .noEffect("that is always so"),
-    Option(recorded: "vit_lr", .float, "Peak learning rate of the vision tower.")
-      .refused("text models have no vision tower, and others are not trained yet"),
-    Option(recorded: "aligner_lr", .float, "Peak learning rate of the aligner.")
-      .refused("text models have no aligner, and others are not trained yet"),
+    Option(\.visionLR, "vit_lr", "Peak learning rate of the vision tower.").unset("lr")
+      .atLeast(0.0),
+    Option(\.alignerLR, "aligner_lr", "Peak learning rate of the mergers.").unset("lr")
+      .atLeast(0.0),
   ].under(.schedule)
 }

@@ -41,6 +41,7 @@ public struct SwiftFormFlags: Sendable {
   public var lrSchedulerType = "cosine"
   public var maxGradNorm = 1.0
   public var gradientCheckpointing = true
+  public var visionGradientCheckpointing: Bool?
   public var evalSteps: Int?
   public var saveSteps = 500
   public var saveStrategy = Strategy.steps
@@ -107,8 +108,10 @@ public struct SwiftFormFlags: Sendable {
     .init(\.trainDataloaderShuffle, "train_dataloader_shuffle", "Draw rows in random order."),
     Option(recorded: "metric_for_best_model", .text, "Measure of the best checkpoint.")
       .noEffect("the best checkpoint is the one with the lowest evaluation loss"),
-    Option(recorded: "vit_gradient_checkpointing", .optionalBool, "Recompute the vision tower.")
-      .unset("gradient_checkpointing").noEffect("text models have no vision tower"),
+    Option(
+      \.visionGradientCheckpointing, "vit_gradient_checkpointing",
+      "Recompute the blocks of a trained vision tower."
+    ).unset("gradient_checkpointing"),
   ].under(.swiftForm)
 
   /// Rows that the Megatron form takes over without effect.

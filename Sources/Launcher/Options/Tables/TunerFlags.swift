@@ -5,10 +5,11 @@ public struct TunerFlags: Sendable {
   public enum TrainType: String, OptionChoice { case full, lora }
 
   static let noAdapters = "adapters (LoRA) are not trained yet; use --train_type full"
-  private static let noVision = "vision towers are not trained yet"
 
   public var trainType = TrainType.full
   public var freezeLLM = false
+  public var freezeVision = true
+  public var freezeAligner = true
   public var freezeParameters: [String] = []
   public var freezeParametersRegex: String?
   public var freezeParametersRatio = 0.0
@@ -20,9 +21,10 @@ public struct TunerFlags: Sendable {
   static let rows: [Option<TunerFlags>] = [
     Option(\.trainType, "train_type", "All weights, or adapters.").refusing(["lora"], noAdapters),
     .init(\.freezeLLM, "freeze_llm", "Freeze the language model."),
-    Option(recorded: "freeze_vit", .bool, .bool(true), "Freeze the vision tower.").refused(
-      noVision),
-    Option(recorded: "freeze_aligner", .bool, .bool(true), "Freeze the aligner.").refused(noVision),
+    .init(\.freezeVision, "freeze_vit", "Freeze the vision tower, mergers included."),
+    .init(
+      \.freezeAligner, "freeze_aligner",
+      "Freeze the mergers between tower and text model; false trains them in a frozen tower too."),
     .init(\.freezeParameters, "freeze_parameters", "Freeze the weights whose names begin so."),
     .init(
       \.freezeParametersRegex, "freeze_parameters_regex", "Freeze the weights whose names match."),

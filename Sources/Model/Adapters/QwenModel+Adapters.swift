@@ -1,7 +1,9 @@
 import Support
 import Tensor
 
-extension QwenText {
+extension QwenModel {
+  public var adapters: AdapterPlan? { text.adapters }
+
   /// Halves of adapters, in the order of the model.
   public var adapterParameters: [Parameter] { parameters.filter(\.role.isAdapter) }
 
@@ -9,14 +11,6 @@ extension QwenText {
   public var tunedParameters: [Parameter] {
     parameters.filter {
       $0.role.isAdapter || adapters?.savedWeights.contains($0.name) ?? false
-    }
-  }
-
-  /// Only adapters and the weights trained whole beside them are trained.
-  func freezeBase() {
-    for parameter in parameters {
-      parameter.isTrainable =
-        parameter.role.isAdapter || adapters?.savedWeights.contains(parameter.name) ?? false
     }
   }
 
@@ -40,5 +34,15 @@ extension QwenText {
   /// - Throws: `MODEL-103`; what the source throws.
   public func loadAdapters(from source: some WeightSource) throws(Fault) {
     for parameter in tunedParameters { try parameter.load(from: source) }
+  }
+}
+
+extension QwenText {
+  /// Only adapters and the weights trained whole beside them are trained.
+  func freezeBase() {
+    for parameter in parameters {
+      parameter.isTrainable =
+        parameter.role.isAdapter || adapters?.savedWeights.contains(parameter.name) ?? false
+    }
   }
 }

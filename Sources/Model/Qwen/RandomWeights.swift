@@ -2,7 +2,7 @@ import Support
 import Tensor
 
 extension QwenText {
-  /// Random weights as the published models were begun: norms 1, all else N(0, σ²) with
+  /// Random weights as the published models were begun: norms 1, biases 0, all else N(0, σ²) with
   /// `initializer_range`. An element depends on its place in the whole tensor only, so every
   /// layout begins alike.
   public func initialize(seed: Int) throws(Fault) {
@@ -12,10 +12,20 @@ extension QwenText {
   }
 }
 
+extension QwenVision {
+  /// As that of the text model, with the deviation of `vision_config`.
+  public func initialize(seed: Int) throws(Fault) {
+    for parameter in parameters {
+      try parameter.initialize(seed: seed, deviation: config.initializerRange)
+    }
+  }
+}
+
 extension Parameter {
   fileprivate func initialize(seed: Int, deviation: Double) throws(Fault) {
-    let isNorm = slices.globalShape.count == 1
-    try fill(seed: seed) { random, place in isNorm ? 1 : random.normal(place) * deviation }
+    let constant: Double? =
+      slices.globalShape.count > 1 ? nil : name.hasSuffix(".bias") ? 0 : 1
+    try fill(seed: seed) { random, place in constant ?? random.normal(place) * deviation }
   }
 
   /// Sets every element to a value of its place in the whole tensor.
