@@ -47,10 +47,12 @@ final class Trainer {
       if evaluation.isDue(iteration, endsEpoch: endsEpoch) { try evaluate(isFinal: false) }
       let request = try stop.check(iteration)
       reason = request.reason
+      try settle(waits: false)
       if isSaveDue(iteration, endsEpoch: endsEpoch) || request.saves {
         try save(isLast: reason != .none)
       }
     }
+    try settle(waits: true)
     if lastSaved != run.position.iteration, run.position.iteration > 0 { try save(isLast: true) }
     if reason == .none, run.evalIterations > 0 { try evaluate(isFinal: true) }
     let path = lastSaved.map { saver.path(of: $0) }
@@ -90,30 +92,59 @@ final class Trainer {
     record.resume()
   }
 
-  /// A save that finds no room leaves the old checkpoint and lets training go on, twice.
+  /// Saves, or begins to save in the background after what is there has ended. A save that finds no
+  /// room leaves the old checkpoint and lets training go on, twice.
   /// - Throws: `FILE-003` on all ranks for the third in a row, or the last of the run.
   private func save(isLast: Bool) throws(Fault) {
+    try settle(waits: true)
     record.pause()
     watch?.pause()
-    defer { watch?.resume() }
+    defer {
+      watch?.resume()
+      record.resume()
+    }
     try recordAgreed { (record) throws(Fault) in try record.flush() }
+    let iteration = run.position.iteration
     do throws(Fault) {
       let start = Clock.monotonicSeconds()
-      try saver.save(try record.windowToSave())
+      let isThere = try saver.save(try record.windowToSave(), waits: isLast)
       if let text = window.warning(save: Clock.monotonicSeconds() - start) {
         run.logger.warning(text)
       }
-      lastSaved = run.position.iteration
-      failedSaves = 0
+      if isThere { saved(iteration) }
     } catch {
-      guard error.code.exit == .cannotWrite, failedSaves < Trainer.allowedFailures, !isLast else {
-        throw error
-      }
-      failedSaves += 1
-      run.logger.warning(
-        "iteration \(run.position.iteration) was NOT saved (\(failedSaves) in a row); training goes on: "
-          + (error.place.map { "\($0): " } ?? "") + error.message)
+      try tolerate(error, iteration: iteration, isLast: isLast)
     }
-    record.resume()
+  }
+
+  /// Commits the save of the background; unless `waits`, only when all ranks have written.
+  private func settle(waits: Bool) throws(Fault) {
+    guard let iteration = saver.pendingIteration else { return }
+    record.pause()
+    watch?.pause()
+    defer {
+      watch?.resume()
+      record.resume()
+    }
+    do throws(Fault) {
+      if try saver.commitPending(waits: waits) { saved(iteration) }
+    } catch {
+      try tolerate(error, iteration: iteration, isLast: false)
+    }
+  }
+
+  private func saved(_ iteration: Int) {
+    lastSaved = iteration
+    failedSaves = 0
+  }
+
+  private func tolerate(_ fault: Fault, iteration: Int, isLast: Bool) throws(Fault) {
+    guard fault.code.exit == .cannotWrite, failedSaves < Trainer.allowedFailures, !isLast else {
+      throw fault
+    }
+    failedSaves += 1
+    run.logger.warning(
+      "iteration \(iteration) was NOT saved (\(failedSaves) in a row); training goes on: "
+        + (fault.place.map { "\($0): " } ?? "") + fault.message)
   }
 }

@@ -22,6 +22,7 @@ public struct CheckpointFlags: Sendable {
   public var noLoadRNG = false
   public var format = Format.torchDist
   public var noInitialization = true
+  public var asyncSave = false
   public var saveTotalLimit: Int?
   public var saveSafetensors = false
   public var paddedVocabSize: Int?
@@ -72,8 +73,9 @@ public struct CheckpointFlags: Sendable {
     .noEffect("a missing checkpoint always stops the run"),
     Option(recorded: "use_cpu_initialization", .bool, .bool(false), "Draw weights on the CPU.")
       .noEffect("that is always so"),
-    Option(recorded: "async_save", .bool, .bool(false), "Write checkpoints in the background.")
-      .refused("checkpoints are written before the next step for now"),
+    .init(
+      \.asyncSave, "async_save",
+      "Copy what is saved and write it in the background, one checkpoint at a time."),
     Option(recorded: "extra_megatron_kwargs", .json, "Further Megatron options: {name: value}."),
     Option(
       recorded: "load_data_args", .bool, .bool(false), "Restore the data options from args.json."
