@@ -135,7 +135,10 @@ final class CheckpointSaver {
   private func accompany(_ commit: CheckpointCommit) throws(Fault) {
     let copy = PublishedCopy(run: run, id: commit.id)
     try world.agreeing { () throws(Fault) in
-      if world.rank == 0 { try run.folder.copyCompanions(to: run.directory) }
+      guard world.rank == 0 else { return }
+      // A job that was killed may have left parts of a save; it is dead by now.
+      _ = try? CheckpointFolder.mend(run.directory, now: Int(Date().timeIntervalSince1970))
+      try run.folder.copyCompanions(to: run.directory)
     }
     if flags.saveSafetensors { try copy.write(commit.name) }
     guard world.rank == 0, let keep = flags.saveTotalLimit else { return }

@@ -34,6 +34,16 @@ final class Trainer {
   /// - Throws: any fault; what was saved stays.
   func train() throws(Fault) -> ExitCode {
     defer { watch?.stop() }
+    do throws(Fault) {
+      return try trainToEnd()
+    } catch {
+      // What is copied already is not lost, where all ranks are still there to commit it.
+      if error.isAgreed || run.groups.world.size == 1 { try? settle(waits: true) }
+      throw error
+    }
+  }
+
+  private func trainToEnd() throws(Fault) -> ExitCode {
     try record.begin()
     var reason = StopConditions.Reason.none
     while run.position.iteration < run.trainIterations, reason == .none {

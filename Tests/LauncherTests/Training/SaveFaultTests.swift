@@ -78,4 +78,17 @@ struct SaveFaultTests {
       BitFlipTrials.run([run.directory + "/iter_0000001", "--trials", "24", "--seed", "3"]) == .done
     )
   }
+
+  @Test("a run that ends with a fault still commits what it saves in the background")
+  func faultMeanwhile() throws {
+    let rig = try TrainingRig()
+    let fault = try rig.fault(
+      Self.words + [
+        "--save_interval", "1", "--add_version", "false", "--async_save", "true", "--lr", "1e30",
+      ])
+    #expect(fault.code.exit == .nonFinite)
+    let newest = try #require(CheckpointLocator.newestComplete(rig.save))
+    #expect(try Tracker.read(rig.save) == newest)
+    #expect(!TrainingRig.files(rig.save).contains { $0.hasPrefix(".tmp_") })
+  }
 }

@@ -27,6 +27,7 @@ public struct CheckpointFlags: Sendable {
   public var saveSafetensors = false
   public var paddedVocabSize: Int?
   public var loadArgs = false
+  public var exitOnMissing = true
   public var teExtraState = true
   public var onCorrupt = OnCorrupt.stop
 
@@ -66,11 +67,9 @@ public struct CheckpointFlags: Sendable {
       recorded: "auto_detect_ckpt_format", .bool, .bool(true), "Recognise the layout of --load."
     )
     .noEffect("the layout is always recognised"),
-    Option(
-      recorded: "exit_on_missing_checkpoint", .bool, .bool(true),
-      "Stop when --load holds no checkpoint."
-    )
-    .noEffect("a missing checkpoint always stops the run"),
+    .init(
+      \.exitOnMissing, "exit_on_missing_checkpoint",
+      "Stop when --load holds no checkpoint; false begins without one."),
     Option(recorded: "use_cpu_initialization", .bool, .bool(false), "Draw weights on the CPU.")
       .noEffect("that is always so"),
     .init(
