@@ -123,6 +123,10 @@ let package = Package(
     .executableTarget(
       name: "compare-weights", dependencies: ["Launcher", "Support"],
       path: "tools/compare-weights", swiftSettings: swift6),
+    // Flips bits of a checkpoint and loads it; for tools/check.
+    .executableTarget(
+      name: "flip-bits", dependencies: ["Launcher", "Support"], path: "tools/flip-bits",
+      swiftSettings: swift6),
     // Multi-process test cases: `mpirun -n N rank-tests --case NAME`.
     program("rank-tests", ["Support", "Tensor", "Parallel"]),
 

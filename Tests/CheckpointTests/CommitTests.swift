@@ -65,6 +65,26 @@ import Testing
     }
   }
 
+  @Test("Remains of a dead process are removed, those of a living one stay")
+  func remains() throws {
+    let folder = try TemporaryFolder()
+    let living = SaveID.make()
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/bin/true")
+    try process.run()
+    process.waitUntilExit()
+    var parts = living.split(separator: "-").map(String.init)
+    parts[1] = String(process.processIdentifier, radix: 36)
+    for id in [living, parts.joined(separator: "-"), "foreign"] {
+      try Folder.make(folder.path + "/.tmp_iter_0000007_" + id)
+      try Folder.make(folder.path + "/.old_iter_0000008_" + id)
+    }
+    try CheckpointFolder.mend(folder.path, now: Int(Date().timeIntervalSince1970))
+    let names = Set(try Folder.names(folder.path))
+    #expect(
+      names == [".tmp_iter_0000007_" + living, ".old_iter_0000008_" + living, "iter_0000008"])
+  }
+
   @Test("Only the wanted number of checkpoints stays, and always the one the tracker names")
   func retention() throws {
     let folder = try TemporaryFolder()

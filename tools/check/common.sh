@@ -5,7 +5,8 @@ export OMPI_MCA_mpi_yield_when_idle=1 SWIFT_BACKTRACE=enable=no
 unset NPROC_PER_NODE NNODES NODE_RANK OMP_NUM_THREADS LOG_LEVEL
 
 if [ -z "${MEGATRON_BIN:-}" ]; then
-  for product in megatron-sft megatron-export tiny-model compare-weights; do
+  for product in megatron-sft megatron-export tiny-model compare-weights \
+    flip-bits; do
     swift build -c release --product "$product" >&2 || exit 70
   done
   MEGATRON_BIN="$PWD/.build/release"

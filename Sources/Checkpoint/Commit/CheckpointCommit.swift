@@ -69,6 +69,11 @@ public struct CheckpointCommit: Sendable {
     if let aside { try Folder.remove(aside) }
   }
 
+  /// Deletes what is older than the newest `keep`, as `CheckpointFolder.prune`.
+  public func prune(keep: Int) throws(Fault) -> [CheckpointName] {
+    try CheckpointFolder.prune(root, keep: keep, id: id, probe: probe)
+  }
+
   /// Gives the folder its name; one of that name goes aside until the tracker is durable.
   private func swap() throws(Fault) -> String? {
     try probe.at(.beforeRename)

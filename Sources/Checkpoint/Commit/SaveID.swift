@@ -39,6 +39,18 @@ public enum SaveID {
       return false
     }
     guard parts[2] == machine else { return age < patience }
-    return kill(process, 0) == 0 || errno == EPERM
+    return (kill(process, 0) == 0 || errno == EPERM) && !isZombie(process)
+  }
+
+  /// A process that has ended and that nobody has asked for its exit code yet.
+  private static func isZombie(_ process: Int32) -> Bool {
+    // `PID (name) STATE …`, always longer than what is read; the name may hold anything.
+    guard let text = try? PosixFile(reading: "/proc/\(process)/stat").read(40, at: 0) else {
+      return false
+    }
+    guard let end = text.lastIndex(of: UInt8(ascii: ")")), end + 2 < text.count else {
+      return false
+    }
+    return text[end + 2] == UInt8(ascii: "Z") || text[end + 2] == UInt8(ascii: "X")
   }
 }

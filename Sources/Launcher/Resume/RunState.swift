@@ -30,7 +30,8 @@ struct RunState {
     if let seed { object["rng"] = .object(JSONObject([("seed", JSONValue(seed))])) }
     object["log"] = .object(window.json)
     object["run"] = .object(facts)
-    return PickleValue(json: .object(object))
+    // Megatron reads every object as a list, one value for each that it asked for.
+    return .list([PickleValue(json: .object(object))])
   }
 
   init() {}
@@ -39,7 +40,7 @@ struct RunState {
   /// - Throws: `CKPT-134` for a newer version, `DATA-112` for a damaged position, what the reader throws.
   init?(_ reader: TorchDistReader) throws(Fault) {
     guard reader.index.objects[Self.objectKey] != nil else { return nil }
-    guard let json = try reader.object(Self.objectKey).value.json,
+    guard let json = try reader.object(Self.objectKey).value.items?.first?.json,
       let version = json["version"]?.int
     else {
       throw Fault(
@@ -84,7 +85,7 @@ enum StateScaleRecord {
     let world = run.groups.world
     return ObjectShard(
       ObjectShard.key(name, offset: [world.rank], shape: [world.size]),
-      value: .dictionary(scales))
+      value: .list([.dictionary(scales)]))
   }
 
   /// The scales of a rank, when as many ranks saved.
@@ -94,7 +95,7 @@ enum StateScaleRecord {
     let key = ObjectShard.key(name, offset: [rank], shape: [size])
     guard reader.index.objects[key] != nil else { return [:] }
     var scales: [String: Float] = [:]
-    for member in try reader.object(key).value.members ?? [] {
+    for member in try reader.object(key).value.items?.first?.members ?? [] {
       guard let name = member.key.text, let scale = member.value.double.map({ Float($0) }),
         scale.isFinite, scale >= 0
       else { continue }

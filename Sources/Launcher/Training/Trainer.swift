@@ -34,6 +34,16 @@ final class Trainer {
   /// - Throws: any fault; what was saved stays.
   func train() throws(Fault) -> ExitCode {
     defer { watch?.stop() }
+    do throws(Fault) {
+      return try trainToEnd()
+    } catch {
+      // What is copied already is not lost, where all ranks are still there to commit it.
+      if error.isAgreed || run.groups.world.size == 1 { try? settle(waits: true) }
+      throw error
+    }
+  }
+
+  private func trainToEnd() throws(Fault) -> ExitCode {
     try record.begin()
     var reason = StopConditions.Reason.none
     while run.position.iteration < run.trainIterations, reason == .none {
@@ -47,10 +57,12 @@ final class Trainer {
       if evaluation.isDue(iteration, endsEpoch: endsEpoch) { try evaluate(isFinal: false) }
       let request = try stop.check(iteration)
       reason = request.reason
+      try settle(waits: false)
       if isSaveDue(iteration, endsEpoch: endsEpoch) || request.saves {
         try save(isLast: reason != .none)
       }
     }
+    try settle(waits: true)
     if lastSaved != run.position.iteration, run.position.iteration > 0 { try save(isLast: true) }
     if reason == .none, run.evalIterations > 0 { try evaluate(isFinal: true) }
     let path = lastSaved.map { saver.path(of: $0) }
@@ -90,30 +102,59 @@ final class Trainer {
     record.resume()
   }
 
-  /// A save that finds no room leaves the old checkpoint and lets training go on, twice.
+  /// Saves, or begins to save in the background after what is there has ended. A save that finds no
+  /// room leaves the old checkpoint and lets training go on, twice.
   /// - Throws: `FILE-003` on all ranks for the third in a row, or the last of the run.
   private func save(isLast: Bool) throws(Fault) {
+    try settle(waits: true)
     record.pause()
     watch?.pause()
-    defer { watch?.resume() }
+    defer {
+      watch?.resume()
+      record.resume()
+    }
     try recordAgreed { (record) throws(Fault) in try record.flush() }
+    let iteration = run.position.iteration
     do throws(Fault) {
       let start = Clock.monotonicSeconds()
-      try saver.save(try record.windowToSave())
+      let isThere = try saver.save(try record.windowToSave(), waits: isLast)
       if let text = window.warning(save: Clock.monotonicSeconds() - start) {
         run.logger.warning(text)
       }
-      lastSaved = run.position.iteration
-      failedSaves = 0
+      if isThere { saved(iteration) }
     } catch {
-      guard error.code.exit == .cannotWrite, failedSaves < Trainer.allowedFailures, !isLast else {
-        throw error
-      }
-      failedSaves += 1
-      run.logger.warning(
-        "iteration \(run.position.iteration) was NOT saved (\(failedSaves) in a row); training goes on: "
-          + (error.place.map { "\($0): " } ?? "") + error.message)
+      try tolerate(error, iteration: iteration, isLast: isLast)
     }
-    record.resume()
+  }
+
+  /// Commits the save of the background; unless `waits`, only when all ranks have written.
+  private func settle(waits: Bool) throws(Fault) {
+    guard let iteration = saver.pendingIteration else { return }
+    record.pause()
+    watch?.pause()
+    defer {
+      watch?.resume()
+      record.resume()
+    }
+    do throws(Fault) {
+      if try saver.commitPending(waits: waits) { saved(iteration) }
+    } catch {
+      try tolerate(error, iteration: iteration, isLast: false)
+    }
+  }
+
+  private func saved(_ iteration: Int) {
+    lastSaved = iteration
+    failedSaves = 0
+  }
+
+  private func tolerate(_ fault: Fault, iteration: Int, isLast: Bool) throws(Fault) {
+    guard fault.code.exit == .cannotWrite, failedSaves < Trainer.allowedFailures, !isLast else {
+      throw fault
+    }
+    failedSaves += 1
+    run.logger.warning(
+      "iteration \(iteration) was NOT saved (\(failedSaves) in a row); training goes on: "
+        + (fault.place.map { "\($0): " } ?? "") + fault.message)
   }
 }

@@ -97,9 +97,15 @@ struct TrainingBuilder {
   /// The checkpoint of `--load`, found and checked by all ranks together.
   private func load(_ logger: Logger) throws(Fault) -> LoadedCheckpoint? {
     guard let path = options.checkpoint.load else { return nil }
-    return try LoadedCheckpoint.open(
-      path, fallback: options.checkpoint.onCorrupt == .previous ? .newestComplete : .stop,
-      world: world, logger: logger)
+    do throws(Fault) {
+      return try LoadedCheckpoint.open(
+        path, fallback: options.checkpoint.onCorrupt == .previous ? .newestComplete : .stop,
+        world: world, logger: logger)
+    } catch {
+      guard error.code == .notACheckpoint, !options.checkpoint.exitOnMissing else { throw error }
+      logger.warning("\(path) holds no checkpoint; the run begins without one")
+      return nil
+    }
   }
 
   /// `<save>/v<N>-<time>`, chosen by rank 0 for all.

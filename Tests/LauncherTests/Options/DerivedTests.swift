@@ -100,7 +100,8 @@ struct DerivedTests {
     arguments: [
       (#"{"exit_intervall": 5}"#, "exit_interval"), ("[1]", "object"),
       (#"{"hysteresis": "x"}"#, "int"),
-      (#"{"exit_interval": 0}"#, "at least 1"), (#"{"async_save": true}"#, "refused"),
+      (#"{"exit_interval": 0}"#, "at least 1"),
+      (#"{"use_checkpoint_opt_param_scheduler": true}"#, "refused"),
     ])
   func badExtra(json: String, says: String) throws {
     let fault = try trainFault(["--extra_megatron_kwargs", json])

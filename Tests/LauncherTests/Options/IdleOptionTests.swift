@@ -57,7 +57,7 @@ struct IdleOptionTests {
     arguments: [
       (["--moe_router_load_balancing_type", "sinkhorn"], "sinkhorn routing"),
       (["--new_special_tokens", "<x>"], "vocabulary"), (["--model_name", "a"], "self-cognition"),
-      (["--inject", "nan"], "not built"),
+      (["--audit_every", "2"], "not built"),
     ])
   func refused(words: [String], says: String) throws {
     let fault = try trainFault(words)

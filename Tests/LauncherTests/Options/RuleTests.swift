@@ -222,7 +222,6 @@ struct RuleTests {
       (["--context_parallel_size", "2"], ["--context_parallel_size", "1"]),
       (["--train_type", "lora"], ["--train_type", "full"]),
       (["--lora_rank", "16"], ["--lora_rank", "8"]),
-      (["--async_save", "true"], ["--async_save", "false"]),
       (["--freeze_vit", "false"], ["--freeze_vit", "true"]),
       (["--vit_lr", "1e-5"], []),
       (["--fp8_format", "e4m3"], []),

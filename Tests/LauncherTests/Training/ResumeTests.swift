@@ -153,4 +153,13 @@ struct ResumeTests {
     let run = try rig.build(words + ["--on_corrupt", "previous"])
     #expect(run.position.iteration == 1)
   }
+
+  @Test("--exit_on_missing_checkpoint false begins without a checkpoint, true says there is none")
+  func missing() throws {
+    let rig = try TrainingRig()
+    let words = ["--train_iters", "1", "--load", rig.folder.path + "/nothing"]
+    #expect(try rig.fault(words).code.exit == .missingInput)
+    let run = try rig.build(words + ["--exit_on_missing_checkpoint", "false"])
+    #expect(run.position.iteration == 0)
+  }
 }

@@ -7,7 +7,9 @@ enum TrainingRules {
 
   private static let inputs: [OptionRule<TrainingOptions>] = [
     OptionRule("load_exists", code: .missingFile) { options in
-      guard let path = options.checkpoint.load, !PathText.exists(path) else { return nil }
+      guard let path = options.checkpoint.load, !PathText.exists(path),
+        options.checkpoint.exitOnMissing
+      else { return nil }
       return "--load: path: '\(path)' does not exist"
     },
     OptionRule("resume_names_no_checkpoint") { options in

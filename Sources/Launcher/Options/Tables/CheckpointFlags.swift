@@ -22,10 +22,12 @@ public struct CheckpointFlags: Sendable {
   public var noLoadRNG = false
   public var format = Format.torchDist
   public var noInitialization = true
+  public var asyncSave = false
   public var saveTotalLimit: Int?
   public var saveSafetensors = false
   public var paddedVocabSize: Int?
   public var loadArgs = false
+  public var exitOnMissing = true
   public var teExtraState = true
   public var onCorrupt = OnCorrupt.stop
 
@@ -65,15 +67,14 @@ public struct CheckpointFlags: Sendable {
       recorded: "auto_detect_ckpt_format", .bool, .bool(true), "Recognise the layout of --load."
     )
     .noEffect("the layout is always recognised"),
-    Option(
-      recorded: "exit_on_missing_checkpoint", .bool, .bool(true),
-      "Stop when --load holds no checkpoint."
-    )
-    .noEffect("a missing checkpoint always stops the run"),
+    .init(
+      \.exitOnMissing, "exit_on_missing_checkpoint",
+      "Stop when --load holds no checkpoint; false begins without one."),
     Option(recorded: "use_cpu_initialization", .bool, .bool(false), "Draw weights on the CPU.")
       .noEffect("that is always so"),
-    Option(recorded: "async_save", .bool, .bool(false), "Write checkpoints in the background.")
-      .refused("checkpoints are written before the next step for now"),
+    .init(
+      \.asyncSave, "async_save",
+      "Copy what is saved and write it in the background, one checkpoint at a time."),
     Option(recorded: "extra_megatron_kwargs", .json, "Further Megatron options: {name: value}."),
     Option(
       recorded: "load_data_args", .bool, .bool(false), "Restore the data options from args.json."

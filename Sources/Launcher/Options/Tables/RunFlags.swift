@@ -21,8 +21,13 @@ public struct RunFlags: Sendable {
   public var hangSeconds: Double?
   /// `auto` goes on from the newest run below `--save`.
   public var resume: String?
+  /// Faults to provoke, as written.
+  public var injectWords: [String] = []
 
   public init() {}
+
+  /// Faults to provoke while saving.
+  public var inject: [SaveFault] { injectWords.compactMap { SaveFault($0) } }
 
   /// Seconds of `stopAfter`.
   public var stopAfterSeconds: Int? { stopAfter.flatMap { Self.seconds(of: $0) } }
@@ -72,7 +77,14 @@ public struct RunFlags: Sendable {
       "auto goes on from the newest run below --save that has a complete checkpoint."
     ).oneOf(["auto"]),
     later("check_gradients", .bool, .bool(false), "Compare gradients with finite differences."),
-    later("inject", .list, .list([]), "Provoke a fault."),
+    Option(
+      \.injectWords, "inject",
+      "Provoke faults while saving, to see what a run makes of them: KIND@save.POINT[,rank=R][,step=N]."
+    ).check {
+      guard case .list(let words) = $0, let bad = words.first(where: { SaveFault($0) == nil })
+      else { return nil }
+      return "\"\(bad)\" is no fault: expected \(SaveFault.form)"
+    },
     Option(
       \.hangSeconds, "hang_seconds",
       "End the job when no rank gets on for so long, with who waits for whom; 0 waits for ever."
