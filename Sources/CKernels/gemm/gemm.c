@@ -137,6 +137,26 @@ static void prefetch_tile(const char *at, long row_bytes, long stride, long rows
     for (long i = 0; i < row_bytes; i += 64) __builtin_prefetch(at + r * stride + i, 1, 3);
 }
 
+/* The lines that are left when `count` have been asked for. */
+static void skip_lines(ck_ahead *a, long count) {
+  long rows = count >> a->shift;
+  a->base += rows * a->stride, a->lines -= rows << a->shift;
+  if (count & a->mask) a->lines = 0;
+}
+
+/* The source lines of the panel at column n. */
+static ck_ahead lines_of(const product_plan *p, const k_block *b, long n) {
+  const ck_gemm_args *g = p->g;
+  long size = (long)ck_type_size(g->ab_type), cols = ck_min(p->kit->nr, b->n1 - n);
+  ck_ahead a = {.stride = g->ldb * size};
+  if (cols <= 0 || (g->form == CK_TN && g->k_rows)) return a;
+  long rows = g->form == CK_NT ? cols : b->k, row_bytes = (g->form == CK_NT ? b->k : cols) * size;
+  while ((64L << a.shift) < row_bytes) a.shift++;
+  a.mask = (1L << a.shift) - 1, a.lines = rows << a.shift;
+  a.base = ck_at(g->b, g->ab_type, g->form == CK_NT ? n * g->ldb + b->k0 : b->k0 * g->ldb + n);
+  return a;
+}
+
 /* One k block: all rows of the block against its columns, panel by panel. */
 static void multiply_block(const ck_engine *e, const product_plan *p, const block_buffers *buf,
                            const k_block *b) {
@@ -153,6 +173,7 @@ static void multiply_block(const ck_engine *e, const product_plan *p, const bloc
   for (long n = b->n0; n < b->n1; n += kit->nr) {
     long cols = ck_min(kit->nr, b->n1 - n);
     pack_b(p, buf->b, n, n + cols, b->k0, b->k);
+    ck_ahead ahead = lines_of(p, b, n + kit->nr);
     for (long i = 0; i < parts; i++) {
       long r0 = rows * i / parts, here = rows * (i + 1) / parts - r0;
       size_t at = tile_at(p, b, b->m0 + r0, n);
@@ -161,7 +182,13 @@ static void multiply_block(const ck_engine *e, const product_plan *p, const bloc
       if (b->last)
         prefetch_tile(ck_at(g->c, g->c_type, (b->m0 + r0) * g->ldc + n), cols * size,
                       g->ldc * size, here);
-      kit->micro((int)here, buf->a + r0 * cells, buf->b, cells, t, kit->nr, !b->first);
+      const uint32_t *a = buf->a + r0 * cells;
+      if (ahead.lines > 0) {
+        kit->micro_ahead((int)here, a, buf->b, cells, t, kit->nr, !b->first, &ahead);
+        skip_lines(&ahead, cells);
+      } else {
+        kit->micro((int)here, a, buf->b, cells, t, kit->nr, !b->first);
+      }
       if (b->last) finish_chunk(e, p, buf, b, t, at, b->m0 + r0, n, here);
     }
   }
