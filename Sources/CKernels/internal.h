@@ -24,6 +24,15 @@ enum {
   CK_MAX_TREE = 24    /* levels of the tree over chunks */
 };
 
+/* Lines of memory to be asked for while a micro-tile is computed, one per cell: line i lies at
+ * base + (i >> shift)*stride + (i & mask)*64. The next panel is packed from them. */
+typedef struct {
+  const char *base;
+  long stride, mask;
+  int shift;
+  long lines; /* beyond it nothing is asked for */
+} ck_ahead;
+
 /* How one level multiplies matrices of one element type. A packed operand is a run of 4-byte cells
  * [k cells][width]: one fp32 value per cell, or (pairs) two bf16 values of neighbouring k. */
 typedef struct {
@@ -39,6 +48,9 @@ typedef struct {
   /* t[mr][nr] = (load ? t : 0) + a.b, each element one chain over ascending k. */
   void (*micro)(int mr, const uint32_t *a, const uint32_t *b, long cells, float *t, long ldt,
                 int load);
+  /* `micro` that asks for the lines of `ahead` on the way. */
+  void (*micro_ahead)(int mr, const uint32_t *a, const uint32_t *b, long cells, float *t, long ldt,
+                      int load, const ck_ahead *ahead);
   /* Bytes of a cell of an operand that is kept (inference/): 2 where bf16 is widened on use. */
   long stored;
   /* `micro` with such a second operand. */

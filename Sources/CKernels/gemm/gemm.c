@@ -1,7 +1,7 @@
 /* Matrix products: a flat list of blocks of C over the threads.
  *
  * A block belongs to one thread, which packs what it needs, per k block: all rows of A once, then B
- * panel by panel, each just before all rows are multiplied with it (Goto & van de Geijn 2008). Sums: inside a chunk of k one chain, continued over k blocks through an fp32
+ * a few panels at a time, just before all rows are multiplied with them (Goto & van de Geijn 2008). Sums: inside a chunk of k one chain, continued over k blocks through an fp32
  * tile; chunks are added as a balanced tree by a stack of tiles (level l holds a finished run of
  * 2^l chunks). So neither block sizes nor threads show in the result. */
 #include <string.h>
@@ -12,7 +12,9 @@
 enum {
   BLOCK_ROWS = 720,
   BLOCK_COLS = 1536,
-  K_CELLS = 256 /* longest run of cells packed at once */
+  K_CELLS = 256,     /* longest run of cells packed at once */
+  PANELS = 4,        /* panels of B packed together */
+  ROWS_TOGETHER = 16 /* of B, even */
 };
 
 typedef struct {
@@ -72,18 +74,23 @@ static void plan_blocks(product_plan *p, int threads, long others) {
   p->col_blocks = ck_ceil_div(g->n, p->block_cols);
 }
 
+/* Panels of the columns [n0, n1). Where a row of B is a row of the source, a few rows of all panels
+ * are packed before the next: neighbouring lines are then read together. */
 static void pack_b(const product_plan *p, uint32_t *dst, long n0, long n1, long k0, long k) {
   const ck_gemm_args *g = p->g;
   int nr = p->kit->nr;
-  long cells = ck_cells(p->kit, k);
-  for (long n = n0; n < n1; n += nr, dst += cells * nr) {
-    long cols = ck_min(nr, n1 - n);
-    if (g->form == CK_NT) {
-      p->kit->pack_rows(dst, ck_at(g->b, g->ab_type, n * g->ldb + k0), g->ldb, NULL, cols, k, nr);
-    } else {
-      const int32_t *rows = g->form == CK_TN ? g->k_rows : NULL;
-      const char *src = ck_at(g->b, g->ab_type, (rows ? 0 : k0 * g->ldb) + n);
-      p->kit->pack_cols(dst, src, g->ldb, rows ? rows + k0 : NULL, k, cols, nr);
+  long cells = ck_cells(p->kit, k), step = g->form == CK_NT ? ck_max(k, 1) : ROWS_TOGETHER;
+  const int32_t *rows = g->form == CK_TN ? g->k_rows : NULL;
+  for (long j = 0; j < k; j += step) {
+    long here = ck_min(step, k - j);
+    for (long n = n0; n < n1; n += nr) {
+      uint32_t *to = dst + (n - n0) * cells + ck_cells(p->kit, j) * nr;
+      long cols = ck_min(nr, n1 - n), at = k0 + j;
+      const char *src = ck_at(g->b, g->ab_type, (rows ? 0 : at * g->ldb) + n);
+      if (g->form == CK_NT)
+        p->kit->pack_rows(to, ck_at(g->b, g->ab_type, n * g->ldb + at), g->ldb, NULL, cols, here, nr);
+      else
+        p->kit->pack_cols(to, src, g->ldb, rows ? rows + at : NULL, here, cols, nr);
     }
   }
 }
@@ -137,6 +144,42 @@ static void prefetch_tile(const char *at, long row_bytes, long stride, long rows
     for (long i = 0; i < row_bytes; i += 64) __builtin_prefetch(at + r * stride + i, 1, 3);
 }
 
+/* Brings near what finish_chunk will read or write of a tile: sums of the tree, C after the last. */
+static void prefetch_finish(const product_plan *p, const block_buffers *buf, const k_block *b,
+                            size_t at, long r0, long n, long rows) {
+  const ck_gemm_args *g = p->g;
+  long nr = p->kit->nr, size = (long)ck_type_size(g->c_type);
+  int last = b->chunk == chunks_of(g) - 1, level = 0;
+  for (int c = b->chunk; c & 1 || (last && c); c >>= 1, level++)
+    if (c & 1)
+      prefetch_tile((char *)(buf->stack + (size_t)level * buf->tile + at), rows * nr * 4, 0, 1);
+  if (last)
+    prefetch_tile(ck_at(g->c, g->c_type, r0 * g->ldc + n), ck_min(nr, b->n1 - n) * size,
+                  g->ldc * size, rows);
+  else
+    prefetch_tile((char *)(buf->stack + (size_t)level * buf->tile + at), rows * nr * 4, 0, 1);
+}
+
+/* The lines that are left when `count` have been asked for. */
+static void skip_lines(ck_ahead *a, long count) {
+  long rows = count >> a->shift;
+  a->base += rows * a->stride, a->lines -= rows << a->shift;
+  if (count & a->mask) a->lines = 0;
+}
+
+/* The source lines of the panels of columns [n, n1). */
+static ck_ahead lines_of(const product_plan *p, const k_block *b, long n, long n1) {
+  const ck_gemm_args *g = p->g;
+  long size = (long)ck_type_size(g->ab_type), cols = n1 - n;
+  ck_ahead a = {.stride = g->ldb * size};
+  if (cols <= 0 || (g->form == CK_TN && g->k_rows)) return a;
+  long rows = g->form == CK_NT ? cols : b->k, row_bytes = (g->form == CK_NT ? b->k : cols) * size;
+  while ((64L << a.shift) < row_bytes) a.shift++;
+  a.mask = (1L << a.shift) - 1, a.lines = rows << a.shift;
+  a.base = ck_at(g->b, g->ab_type, g->form == CK_NT ? n * g->ldb + b->k0 : b->k0 * g->ldb + n);
+  return a;
+}
+
 /* One k block: all rows of the block against its columns, panel by panel. */
 static void multiply_block(const ck_engine *e, const product_plan *p, const block_buffers *buf,
                            const k_block *b) {
@@ -149,19 +192,30 @@ static void multiply_block(const ck_engine *e, const product_plan *p, const bloc
   }
   _Alignas(64) float local[CK_MAX_MR * CK_MAX_NR];
   int whole = b->first && b->last;
-  long size = (long)ck_type_size(g->c_type);
+  /* Rows of the source that become rows of a panel are read along: nothing is gained by several. */
+  const long group = (g->form == CK_NT ? 1 : PANELS) * kit->nr;
+  ck_ahead ahead = {.lines = 0};
   for (long n = b->n0; n < b->n1; n += kit->nr) {
-    long cols = ck_min(kit->nr, b->n1 - n);
-    pack_b(p, buf->b, n, n + cols, b->k0, b->k);
+    long in_group = (n - b->n0) % group;
+    if (!in_group) {
+      long end = ck_min(n + group, b->n1);
+      pack_b(p, buf->b, n, end, b->k0, b->k);
+      ahead = lines_of(p, b, end, ck_min(end + group, b->n1));
+    }
+    const uint32_t *panel = buf->b + in_group * cells;
     for (long i = 0; i < parts; i++) {
       long r0 = rows * i / parts, here = rows * (i + 1) / parts - r0;
       size_t at = tile_at(p, b, b->m0 + r0, n);
       float *t = whole ? local : buf->sum + at;
       if (!whole) prefetch_tile((char *)(t + here * kit->nr), here * kit->nr * 4, 0, 1);
-      if (b->last)
-        prefetch_tile(ck_at(g->c, g->c_type, (b->m0 + r0) * g->ldc + n), cols * size,
-                      g->ldc * size, here);
-      kit->micro((int)here, buf->a + r0 * cells, buf->b, cells, t, kit->nr, !b->first);
+      if (b->last) prefetch_finish(p, buf, b, at, b->m0 + r0, n, here);
+      const uint32_t *a = buf->a + r0 * cells;
+      if (ahead.lines > 0) {
+        kit->micro_ahead((int)here, a, panel, cells, t, kit->nr, !b->first, &ahead);
+        skip_lines(&ahead, cells);
+      } else {
+        kit->micro((int)here, a, panel, cells, t, kit->nr, !b->first);
+      }
       if (b->last) finish_chunk(e, p, buf, b, t, at, b->m0 + r0, n, here);
     }
   }
@@ -172,7 +226,7 @@ static size_t align_floats(size_t n) { return (n + 15) / 16 * 16; }
 static block_buffers carve(ck_engine *e, const product_plan *p, int thread) {
   size_t rows = (size_t)p->block_rows, cols = (size_t)ck_round_up(p->block_cols, p->kit->nr);
   size_t tile = align_floats(rows * cols);
-  size_t a = align_floats(rows * K_CELLS + 16), b = (size_t)p->kit->nr * K_CELLS + 16;
+  size_t a = align_floats(rows * K_CELLS + 16), b = (size_t)(PANELS * p->kit->nr) * K_CELLS + 16;
   size_t stack = tile * (size_t)levels_of(chunks_of(p->g));
   float *base = ck_scratch(e, thread, (a + b + tile + stack) * sizeof(float));
   return (block_buffers){.a = (uint32_t *)base, .b = (uint32_t *)base + a, .sum = base + a + b,
