@@ -94,9 +94,11 @@ struct MediaSetup {
     let grids = batch.media.map { PatchGrid($0.grid) }
     let axes = try AxisPositions(
       ids: ids, grids: grids, documentStarts: starts, config: vision)
-    let values = try settings.pixels(of: batch.media)
     let pixels = try Tensor(
-      values, [grids.reduce(0) { $0 + $1.patches }, vision.patchValues], on: engine)
+      [grids.reduce(0) { $0 + $1.patches }, vision.patchValues], .float32, on: engine)
+    if !engine.isPlanning {
+      try settings.write(batch.media, to: pixels.pointer(as: Float.self))
+    }
     return (axes, try VisionInput(pixels: pixels, grids: grids))
   }
 }
