@@ -79,6 +79,7 @@ let package = Package(
     .systemLibrary(name: "COpenMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
     // Their pkg-config flags are prohibited ones or none: headers lie on the default path.
     .systemLibrary(name: "CUTF8Proc", providers: [.apt(["libutf8proc-dev"])]),
+    .systemLibrary(name: "HDF5", pkgConfig: "hdf5", providers: [.apt(["libhdf5-dev"])]),
     .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CISAL", providers: [.apt(["libisal-dev"])]),
 
@@ -93,13 +94,21 @@ let package = Package(
       name: "CMedia", exclude: ["README.md"], cSettings: cSettings,
       linkerSettings: mediaLibraries.map { .linkedLibrary($0) }),
 
+    .target(
+      name: "CHDF5", dependencies: ["HDF5"], exclude: ["README.md"], cSettings: cSettings),
+    .target(
+      name: "CFetch", exclude: ["README.md"], cSettings: cSettings,
+      linkerSettings: [.linkedLibrary("curl"), .linkedLibrary("pthread")]),
+
     // Swift rooms.
     room("Support", ["CISAL"]),
     room("Tensor", ["Support", "CKernels"]),
     room("Parallel", ["Support", "Tensor", "CKernels", "CMPI"]),
     room("Model", ["Support", "Tensor", "Parallel", "CKernels"]),
     room("Optim", ["Support", "Tensor", "Parallel", "CKernels"]),
-    room("DataPipeline", ["Support", "Tensor", "CUTF8Proc", "CMedia"], path: "Sources/Data"),
+    room(
+      "DataPipeline", ["Support", "Tensor", "CUTF8Proc", "CMedia", "CHDF5", "CFetch"],
+      path: "Sources/Data"),
     room("Checkpoint", ["Support", "Tensor", "Parallel", "CZlib", "CISAL"]),
     room(
       "Launcher",

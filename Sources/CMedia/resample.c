@@ -91,23 +91,33 @@ static inline uint8_t clip(int32_t value) {
   return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
-// [h, w, 3] → [h, out, 3]: per output one sum of four lanes (three colours and one that is thrown
-// away). `row` is a copy of the line with room for the lane behind the last pixel.
-CLONES static void horizontal_row(
-    const int32_t *restrict row, uint8_t *restrict target, const int64_t *first,
-    const int64_t *used, const int32_t *weights, int64_t taps, int64_t out) {
+// Rows that are done together, so that a weight serves whole vectors.
+enum { ROWS = 4, LANES = 4 * ROWS };
+typedef int32_t lanes __attribute__((vector_size(LANES * 4), aligned(4)));
+
+// [w, rows, 4] → rows of [out, 3]: per output one sum for each row and colour (the fourth is thrown
+// away).
+CLONES static void horizontal_rows(
+    const int32_t *restrict row, uint8_t *restrict target, int64_t stride, const int64_t *first,
+    const int64_t *used, const int32_t *weights, int64_t taps, int64_t out, int64_t rows) {
   for (int64_t x = 0; x < out; x++) {
-    const int32_t *pixel = row + 4 * first[x], *k = weights + x * taps;
-    int32_t sums[4] = {1 << (BITS - 1), 1 << (BITS - 1), 1 << (BITS - 1), 0};
-    for (int64_t j = 0; j < used[x]; j++)
-      for (int c = 0; c < 4; c++) sums[c] += pixel[4 * j + c] * k[j];
-    for (int c = 0; c < 3; c++) target[3 * x + c] = clip(sums[c]);
+    const int32_t *pixel = row + LANES * first[x], *k = weights + x * taps;
+    lanes sums = {0};
+    for (int64_t j = 0; j < used[x]; j++) sums += *(const lanes *)(pixel + LANES * j) * k[j];
+    sums = (sums + (1 << (BITS - 1))) >> BITS;
+    sums &= ~(sums >> 31);
+    lanes over = sums > 255;
+    sums = (sums & ~over) | (over & 255);
+    int32_t bytes[LANES];
+    memcpy(bytes, &sums, sizeof bytes);
+    for (int64_t r = 0; r < rows; r++)
+      for (int c = 0; c < 3; c++) target[r * stride + 3 * x + c] = (uint8_t)bytes[4 * r + c];
   }
 }
 
 CLONES static void spread_row(const uint8_t *restrict source, int32_t *restrict row, int64_t w) {
   for (int64_t x = 0; x < w; x++)
-    for (int c = 0; c < 3; c++) row[4 * x + c] = source[3 * x + c];
+    for (int c = 0; c < 3; c++) row[LANES * x + c] = source[3 * x + c];
 }
 
 // Rows `first`… of [h, n] weighted into one row; `sums` has room for n.
@@ -128,11 +138,13 @@ static cmedia_status horizontal(
     cmedia_filter filter) {
   window win;
   if (!make_window(&win, w, out, filter)) return CMEDIA_NO_MEMORY;
-  int32_t *fixed = fixed_weights(&win, out), *row = calloc((size_t)w, 4 * sizeof(int32_t));
+  int32_t *fixed = fixed_weights(&win, out), *row = calloc((size_t)w, LANES * sizeof(int32_t));
   if (fixed && row)
-    for (int64_t y = 0; y < h; y++) {
-      spread_row(source + y * w * 3, row, w);
-      horizontal_row(row, target + y * out * 3, win.first, win.used, fixed, win.taps, out);
+    for (int64_t y = 0; y < h; y += ROWS) {
+      int64_t rows = h - y < ROWS ? h - y : ROWS;
+      for (int64_t r = 0; r < rows; r++) spread_row(source + (y + r) * w * 3, row + 4 * r, w);
+      horizontal_rows(
+          row, target + y * out * 3, out * 3, win.first, win.used, fixed, win.taps, out, rows);
     }
   cmedia_status status = fixed && row ? CMEDIA_OK : CMEDIA_NO_MEMORY;
   free(fixed);

@@ -67,11 +67,11 @@ void cmedia_patches(
     const uint8_t *frame, int64_t h, int64_t w, int64_t patch, int64_t merge, int64_t slot,
     int64_t slots, uint8_t *patches);
 
-// Bytes [count, 3, slots, area] to floats [count, 3, out_slots, area] by a table [3, 256]; with
-// one slot the same bytes fill every slot of the output.
+// Bytes [count, 3, slots, area] to floats [count, 3, out_slots, area]: (v − middle) / spread of each
+// colour; with one slot the same bytes fill every slot of the output.
 void cmedia_normalize(
     const uint8_t *patches, int64_t count, int64_t slots, int64_t out_slots, int64_t area,
-    const float *table, float *values);
+    const float *middle, const float *spread, float *values);
 
 typedef struct cmedia_clip cmedia_clip;
 

@@ -27,7 +27,9 @@ public struct DataReport: Sendable, Equatable {
   /// Sentences about the whole: forced options, clashing columns, repeated rows.
   public private(set) var notes: [String] = []
 
-  public init() {}
+  private let limit: Int
+
+  public init(textLimit: Int = DataReport.textLimit) { limit = textLimit }
 
   public mutating func note(_ text: String) {
     if !notes.contains(text) { notes.append(text) }
@@ -44,23 +46,26 @@ public struct DataReport: Sendable, Equatable {
   }
 
   mutating func dropped(_ source: StandardRow.Source, reason: String) {
+    let limit = limit
     update(source.file) {
       $0.dropped += 1
-      if $0.reasons.count < Self.textLimit { $0.reasons.append("line \(source.line): \(reason)") }
+      if $0.reasons.count < limit { $0.reasons.append("line \(source.line): \(reason)") }
     }
   }
 
   mutating func replaced(_ source: StandardRow.Source, reason: String) {
+    let limit = limit
     update(source.file) {
       $0.replaced += 1
-      if $0.reasons.count < Self.textLimit { $0.reasons.append("line \(source.line): \(reason)") }
+      if $0.reasons.count < limit { $0.reasons.append("line \(source.line): \(reason)") }
     }
   }
 
   mutating func warned(_ source: StandardRow.Source, _ text: String) {
+    let limit = limit
     update(source.file) {
       $0.warnings += 1
-      if $0.warningTexts.count < Self.textLimit {
+      if $0.warningTexts.count < limit {
         $0.warningTexts.append("line \(source.line): \(text)")
       }
     }
@@ -98,6 +103,7 @@ public struct DataReport: Sendable, Equatable {
 
   /// Adds the counts and texts of another report.
   mutating func merge(_ other: DataReport) {
+    let limit = limit
     for text in other.notes { note(text) }
     for file in other.files {
       update(file.path) {
@@ -107,8 +113,8 @@ public struct DataReport: Sendable, Equatable {
         $0.truncated += file.truncated
         $0.replaced += file.replaced
         $0.warnings += file.warnings
-        $0.reasons = Array(($0.reasons + file.reasons).prefix(Self.textLimit))
-        $0.warningTexts = Array(($0.warningTexts + file.warningTexts).prefix(Self.textLimit))
+        $0.reasons = Array(($0.reasons + file.reasons).prefix(limit))
+        $0.warningTexts = Array(($0.warningTexts + file.warningTexts).prefix(limit))
       }
     }
   }

@@ -6,6 +6,8 @@ public struct SourceOptions: Sendable, Equatable {
   /// `--dataset`, `--val_dataset`.
   public var train: [String] = []
   public var validation: [String] = []
+  /// `--cached_dataset`: files of rows that were encoded before.
+  public var cached: [String] = []
   /// `--custom_dataset_info`: registry files.
   public var customInfo: [String] = []
   /// `--use_hf`: which hub an id without prefix belongs to.

@@ -28,14 +28,11 @@ public enum DatasetPlan {
   ) throws(Fault) -> PreparedData {
     let log = ReportLog()
     try check(options)
-    let encoder = RowEncoder(
-      structure: RowStructure(
-        acceptsMedia: options.rows.acceptsMedia, requiresAnswer: options.rows.requiresAnswer),
-      options: options.encoding, strict: options.rows.strict, encode: encode,
-      media: media, log: log)
+    let encoder = encoder(options, encode: encode, media: media, log: log)
     if options.encoding.streaming { return try stream(options, encoder: encoder) }
+    let cached = try readCached(options)
     let sets = try readSets(options, log: log)
-    guard !sets.train.order.isEmpty else {
+    guard !sets.train.order.isEmpty || !cached.train.isEmpty else {
       throw Fault(
         .noRows, "no training rows are left",
         found: log.snapshot.files.flatMap { file in file.reasons.map { "\(file.path): \($0)" } }
@@ -46,10 +43,37 @@ public enum DatasetPlan {
     if splits, let folder = options.outputFolder {
       try ValidationFile.write(sets.validation.inOrder, folder: folder)
     }
-    let train = try samples(sets.train, name: "training", options: options, encoder: encoder)
+    let train = try samples(
+      sets.train, cached.train, name: "training", options: options, encoder: encoder)
     return PreparedData(
-      train: train, validation: try validation(sets.validation, options: options, encoder: encoder),
+      train: train,
+      validation: try validation(
+        sets.validation, cached.validation, options: options, encoder: encoder),
       log: log)
+  }
+
+  static func encoder(
+    _ options: DataOptions, encode: @escaping RowEncoding, media: (any MediaLoading)?,
+    log: ReportLog
+  ) -> RowEncoder {
+    RowEncoder(
+      structure: RowStructure(
+        acceptsMedia: options.rows.acceptsMedia, requiresAnswer: options.rows.requiresAnswer),
+      options: options.encoding, strict: options.rows.strict, encode: encode, media: media,
+      log: log)
+  }
+
+  private static func readCached(
+    _ options: DataOptions
+  ) throws(Fault) -> (train: [CachedRows], validation: [CachedRows]) {
+    var train: [CachedRows] = []
+    var validation: [CachedRows] = []
+    for path in options.sources.cached {
+      let sets = try CachedDataset.read(path, parts: options.encoding.parts)
+      if let set = sets.train { train.append(set) }
+      if let set = sets.validation { validation.append(set) }
+    }
+    return (train, validation)
   }
 
   /// The standard rows of both sets in order, without encoding them (inference, cached data sets).
@@ -66,7 +90,7 @@ public enum DatasetPlan {
     func refuse(_ text: String, _ flag: String, fix: String) -> Fault {
       Fault(.badDataOptions, text, at: .flag(flag), fix: fix)
     }
-    if options.sources.train.isEmpty {
+    if options.sources.train.isEmpty && options.sources.cached.isEmpty {
       throw refuse(
         "Please input the training dataset.", "dataset", fix: "give --dataset FILE ...")
     }
@@ -79,6 +103,11 @@ public enum DatasetPlan {
       throw refuse(
         "Streaming and lazy_tokenize are incompatible.", "lazy_tokenize",
         fix: "set --lazy_tokenize false")
+    }
+    if !options.sources.cached.isEmpty && (encoding.lazy || encoding.streaming) {
+      throw refuse(
+        "encoded data sets are neither lazy nor streamed.", "cached_dataset",
+        fix: "leave out --lazy_tokenize and --streaming")
     }
     if encoding.packing && encoding.capacity == nil {
       throw refuse(
@@ -98,7 +127,7 @@ public enum DatasetPlan {
     return registry
   }
 
-  private static func sources(
+  static func sources(
     _ words: [String], _ options: DataOptions
   ) throws(Fault) -> [DatasetSource] {
     let registry = try registry(options)
@@ -110,7 +139,7 @@ public enum DatasetPlan {
     return sources
   }
 
-  private static func readSets(
+  static func readSets(
     _ options: DataOptions, log: ReportLog
   ) throws(Fault) -> (train: RowSet, validation: RowSet) {
     let loader = RowLoader(options: options.rows, log: log)
@@ -156,7 +185,8 @@ public enum DatasetPlan {
   }
 
   private static func samples(
-    _ set: RowSet, name: String, options: DataOptions, encoder: RowEncoder
+    _ set: RowSet, _ cached: [CachedRows], name: String, options: DataOptions,
+    encoder: RowEncoder
   ) throws(Fault) -> PreparedSamples {
     if options.encoding.lazy {
       let lazy = LazySamples(
@@ -167,14 +197,15 @@ public enum DatasetPlan {
     }
     let pass = EncodePass(
       encoder: encoder, threads: options.rows.threads, seed: options.order.seed)
-    return .indexed(try pass.samples(of: set, name: name))
+    return .indexed(try pass.samples(of: set, cached: cached, name: name))
   }
 
   private static func validation(
-    _ set: RowSet, options: DataOptions, encoder: RowEncoder
+    _ set: RowSet, _ cached: [CachedRows], options: DataOptions, encoder: RowEncoder
   ) throws(Fault) -> PreparedSamples? {
-    guard !set.order.isEmpty else { return nil }
-    let samples = try samples(set, name: "validation", options: options, encoder: encoder)
+    guard !set.order.isEmpty || !cached.isEmpty else { return nil }
+    let samples = try samples(
+      set, cached, name: "validation", options: options, encoder: encoder)
     guard let count = samples.count, count < options.stepBatch else { return samples }
     encoder.log.update {
       $0.note(

@@ -2,9 +2,12 @@ import Synchronization
 
 /// A report that several threads write to.
 public final class ReportLog: Sendable {
-  private let report = Mutex(DataReport())
+  private let report: Mutex<DataReport>
 
-  public init() {}
+  /// - Parameter textLimit: texts kept per file and kind.
+  public init(textLimit: Int = DataReport.textLimit) {
+    report = Mutex(DataReport(textLimit: textLimit))
+  }
 
   /// The report so far.
   public var snapshot: DataReport { report.withLock { $0 } }

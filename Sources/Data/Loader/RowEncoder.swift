@@ -33,6 +33,8 @@ public struct EncodingOptions: Sendable, Equatable {
   /// Everything the encoding depends on beside the rows: tokenizer, template, its options,
   /// environment. Another text means another cache entry.
   public var fingerprint = ""
+  /// The same in parts with names, for encoded data sets of other runs.
+  public var parts: [EncodingPart] = []
   public init() {}
 
   /// Tokens a pack holds.
@@ -90,11 +92,29 @@ struct RowEncoder: Sendable {
       let wasCut = whole.inputIDs.count > (options.limit ?? .max)
       var encoded = try fit(whole, row.source)
       try readMedia(&encoded)
-      return .kept(encoded, wasCut: wasCut, warnings: warnings + encoded.warnings)
+      let told = warnings + encoded.warnings
+      encoded.warnings = []
+      return .kept(encoded, wasCut: wasCut, warnings: told)
     } catch {
       guard error.isOfRow else { throw error }
       if strict { throw error.located(row.source).asStrict }
       return error.code == .rowTooLong ? .tooLong(reason: error.reason) : .bad(reason: error.reason)
+    }
+  }
+
+  /// A row that was encoded by another run, held to the length rule of this one.
+  /// - Throws: as `outcome`.
+  func refit(_ row: StoredRow) throws(Fault) -> RowOutcome {
+    guard case .kept(let encoded, let wasCut, let warnings) = row.outcome,
+      encoded.inputIDs.count > (options.limit ?? .max)
+    else { return row.outcome }
+    do throws(Fault) {
+      return .kept(
+        try fit(encoded, row.source), wasCut: wasCut || options.truncation != .delete,
+        warnings: warnings)
+    } catch {
+      guard error.isOfRow, !strict else { throw error }
+      return .tooLong(reason: error.reason)
     }
   }
 
@@ -122,13 +142,13 @@ struct RowEncoder: Sendable {
   }
 
   /// Notes in the report what became of the row.
-  func record(_ outcome: RowOutcome, of row: StandardRow) {
+  func record(_ outcome: RowOutcome, of source: StandardRow.Source) {
     switch outcome {
     case .kept(_, let wasCut, let warnings):
-      for text in warnings { log.update { $0.warned(row.source, text) } }
-      if wasCut { log.update { $0.update(row.source.file) { $0.truncated += 1 } } }
-    case .tooLong: log.update { $0.update(row.source.file) { $0.tooLong += 1 } }
-    case .bad(let reason): log.update { $0.dropped(row.source, reason: reason) }
+      for text in warnings { log.update { $0.warned(source, text) } }
+      if wasCut { log.update { $0.update(source.file) { $0.truncated += 1 } } }
+    case .tooLong: log.update { $0.update(source.file) { $0.tooLong += 1 } }
+    case .bad(let reason): log.update { $0.dropped(source, reason: reason) }
     }
   }
 }

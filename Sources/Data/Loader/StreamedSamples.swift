@@ -103,7 +103,7 @@ final class SampleStream {
     var kept: [EncodedRow] = []
     for (row, result) in zip(batch, results) {
       let outcome = try result.get()
-      encoder.record(outcome, of: row)
+      encoder.record(outcome, of: row.source)
       if case .kept(let encoded, _, _) = outcome { kept.append(encoded) }
     }
     return kept

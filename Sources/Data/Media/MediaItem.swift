@@ -29,6 +29,8 @@ public struct MediaPatches: Sendable, Equatable {
 public struct MediaItem: Sendable, Equatable {
   public let grid: MediaGrid
   let recipe: MediaRecipe
+  /// Where the patches lie already; nil where they are made.
+  var stored: StoredPatches?
   /// nil until they are needed.
   public internal(set) var patches: MediaPatches?
 
@@ -65,34 +67,37 @@ extension MediaSettings {
   /// (v − 255·mean) / (255·deviation).
   /// - Throws: `INT-001` if the patches of an item were not loaded.
   public func pixels(of items: [MediaItem]) throws(Fault) -> [Float] {
-    let area = patch * patch
-    let row = 3 * temporalPatch * area
-    var parts: [(MediaItem, MediaPatches)] = []
+    var fault: Fault?
+    let total = items.reduce(0) { $0 + $1.grid.patches } * patchValues
+    let values = [Float](unsafeUninitializedCapacity: total) { buffer, count in
+      do throws(Fault) {
+        try write(items, to: buffer.baseAddress)
+        count = total
+      } catch { fault = error }
+    }
+    if let fault { throw fault }
+    return values
+  }
+
+  /// Values of one patch.
+  public var patchValues: Int { 3 * temporalPatch * patch * patch }
+
+  /// The same into memory of the caller, which must have room for all.
+  /// - Throws: `INT-001` if the patches of an item were not loaded.
+  public func write(
+    _ items: [MediaItem], to target: UnsafeMutablePointer<Float>?
+  ) throws(Fault) {
+    let middle = mean.map { Float($0 * 255) }
+    let spread = deviation.map { Float($0 * 255) }
+    var place = target
     for item in items {
       guard let patches = item.patches else {
         throw Fault(.internalError, "the patches of \(item.name) were not loaded")
       }
-      parts.append((item, patches))
-    }
-    let table = normalizeTable
-    let total = items.reduce(0) { $0 + $1.grid.patches } * row
-    return [Float](unsafeUninitializedCapacity: total) { buffer, count in
-      for (item, patches) in parts {
-        let place = buffer.baseAddress.map { $0 + count }
-        cmedia_normalize(
-          patches.bytes, Int64(item.grid.patches), Int64(patches.slots), Int64(temporalPatch),
-          Int64(area), table, place)
-        count += item.grid.patches * row
-      }
-    }
-  }
-
-  /// The number of each byte, per colour [3, 256].
-  private var normalizeTable: [Float] {
-    (0..<3).flatMap { c in
-      let middle = Float(mean[c] * 255)
-      let spread = Float(deviation[c] * 255)
-      return (0..<256).map { (Float($0) - middle) / spread }
+      cmedia_normalize(
+        patches.bytes, Int64(item.grid.patches), Int64(patches.slots), Int64(temporalPatch),
+        Int64(patch * patch), middle, spread, place)
+      place = place.map { $0 + item.grid.patches * patchValues }
     }
   }
 }

@@ -109,7 +109,7 @@ extension MediaProcessor: MediaLoading {
   /// - Returns: warnings about what is kept but doubtful.
   public func check(_ row: EncodedRow) throws(Fault) -> [String] {
     var warnings: [String] = []
-    for item in row.media {
+    for item in row.media where item.stored == nil {
       switch item.recipe {
       case .picture(let name, _, _):
         if try encoded(name).decoded().isClipped {
@@ -134,7 +134,28 @@ extension MediaProcessor: MediaLoading {
     return row
   }
 
+  /// The media files that a row names, where they are.
+  public func files(of row: StandardRow) -> [String] {
+    let values = row.images + row.videos.flatMap { $0.array ?? [$0] }
+    return values.compactMap { value in
+      guard case .file(let path)? = MediaSource(value) else { return nil }
+      let name = MediumName(field: "", source: .file(path))
+      return (try? reader.path(path, name)) ?? path
+    }
+  }
+
   private func patches(of item: MediaItem) throws(Fault) -> MediaPatches {
+    if let stored = item.stored {
+      let patches = try stored.read()
+      let area = settings.patch * settings.patch
+      guard patches.bytes.count == item.grid.patches * 3 * patches.slots * area,
+        patches.slots == 1 || patches.slots == settings.temporalPatch
+      else {
+        throw Fault(
+          .badStore, "the patches of \(item.name) have another size", at: .file(stored.path))
+      }
+      return patches
+    }
     switch item.recipe {
     case .picture(let name, let capped, let size):
       let picture = try picture(name, capped: capped, size: size)
@@ -201,6 +222,8 @@ extension MediaProcessor: MediaLoading {
 
 /// What reads the media of encoded rows.
 public protocol MediaLoading: Sendable {
+  /// The files that a row depends on.
+  func files(of row: StandardRow) -> [String]
   /// Reads all media of a row without keeping anything.
   /// - Returns: warnings.
   /// - Throws: `DATA-401` to `DATA-405`, all of which let the row be left out.

@@ -54,6 +54,9 @@ enum MediaSource: Sendable, Hashable {
 /// Finds and reads the bytes of media.
 struct MediaReader: Sendable {
   let settings: MediaSettings
+  private let downloads = Downloads()
+
+  init(settings: MediaSettings) { self.settings = settings }
 
   /// The path that exists: as given, or below `ROOT_IMAGE_DIR`.
   /// - Parameter usesRoot: false for frames of a list, which are never looked for there.
@@ -96,7 +99,7 @@ struct MediaReader: Sendable {
       }
       bytes = [UInt8](data)
     case .address(let text):
-      bytes = try Download(address: text, timeout: settings.timeout, limit: limit).bytes(name)
+      bytes = try downloads.bytes(text, timeout: settings.timeout, limit: limit, name)
     }
     guard !bytes.isEmpty else { throw name.bad("the file is empty", fix: "copy the file again") }
     return bytes

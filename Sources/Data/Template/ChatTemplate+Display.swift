@@ -7,7 +7,24 @@ extension ChatTemplate {
       "[LABELS_IDS] \(row.labels)", "[LABELS] " + shown(row.labels),
     ]
     if let weights = row.lossScale { lines.append("[LOSS_SCALE] \(weights)") }
+    lines.append("[TRAINED] " + marked(row))
+    lines += row.media.map { item in
+      let grid = "\(item.grid.t)×\(item.grid.h)×\(item.grid.w) patches"
+      return "[MEDIA] \(item.isClip ? "clip" : "picture") \(item.name): \(grid)"
+    }
     return lines
+  }
+
+  /// The text with each trained run between « and ».
+  func marked(_ row: EncodedRow) -> String {
+    var result = ""
+    var at = 0
+    for span in row.trainedSpans {
+      result += shown(Array(row.inputIDs[at..<span[0]]))
+      result += "«" + shown(Array(row.inputIDs[span[0]..<span[1]])) + "»"
+      at = span[1]
+    }
+    return result + shown(Array(row.inputIDs[at...]))
   }
 
   /// Text of ids in which each run of what is no text is `[tok * n]`.

@@ -5,12 +5,22 @@ extension ChatTemplate {
   /// template and the tokenizer. Stored rows belong to one fingerprint.
   public var fingerprint: String {
     let limits = "\(options.maxLength ?? -1) \(options.truncation.rawValue)"
+    return (parts.map(\.text) + [limits]).joined(separator: "|")
+  }
+
+  /// The same in parts, without what cuts a row to length.
+  public var parts: [EncodingPart] {
     let sizes = "\(options.lengthMultiple) \(options.vocabularySize ?? -1)"
     return [
-      "template 1", options.template.rawValue, "\(options.usesChatTemplate)",
-      options.system.debugDescription, options.lossScale.rawValue, limits, sizes,
-      options.media.fingerprint, tokenizer.digest,
-    ].joined(separator: "|")
+      EncodingPart("tokenizer", tokenizer.digest),
+      EncodingPart(
+        "chat template",
+        [
+          "template 2", options.template.rawValue, "\(options.usesChatTemplate)",
+          options.system.debugDescription, options.lossScale.rawValue, sizes,
+        ].joined(separator: "|")),
+      EncodingPart("setting of pictures and clips", options.media.fingerprint),
+    ]
   }
 }
 

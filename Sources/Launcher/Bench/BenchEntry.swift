@@ -6,6 +6,7 @@ public enum BenchEntry {
   /// What `all` measures; steps and generation only of a model that is named, collectives only between ranks.
   static let everything = [
     "peak", "gemm", "grouped", "attention", "ops", "optimizer", "collectives", "step", "generate",
+    "data",
   ]
 
   /// - Throws: `OPT-104` for a kind that is not measured yet, `OPT-103` for one that needs more
@@ -32,6 +33,7 @@ public enum BenchEntry {
   ) -> Bool {
     switch kind {
     case "step", "generate": return options.model.model == nil
+    case "data": return options.bench.files.isEmpty
     case "collectives": return world.size == 1
     default: return false
     }
@@ -47,6 +49,8 @@ public enum BenchEntry {
     case "optimizer": try OptimizerBench(bench).run()
     case "collectives": try CollectiveBench(bench).run()
     case "step": try StepBench(bench).run()
+    case "data":
+      if bench.world.rank == 0 { try DataBench(options: bench.options).run() }
     case "generate": try GenerateBench(options: bench.options, world: bench.world).run()
     default:
       throw Fault(

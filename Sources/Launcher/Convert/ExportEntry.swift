@@ -26,6 +26,16 @@ public enum ExportEntry {
     guard let output = options.export.outputDir else {
       throw Fault(.wrongOptions, "no folder to write to", at: .flag("output_dir"))
     }
+    if options.export.toCachedDataset {
+      // One rank encodes with all threads; the others wait.
+      try world.agreeing { () throws(Fault) in
+        guard world.rank == 0 else { return }
+        for line in try CachedDatasetExport(options: options, output: output).run() {
+          logger.info(line)
+        }
+      }
+      return true
+    }
     let folder = try world.agreeing { () throws(Fault) in
       try ModelFolder(
         model: options.model.model, checkpoint: options.export.mcoreModel,

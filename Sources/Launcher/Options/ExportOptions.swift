@@ -19,8 +19,11 @@ public struct ExportOptions: ProgramOptions {
   static let table = OptionTable<ExportOptions>(
     ExportFlags.rows.rows(in: \.export)
       + (ModelFlags.rows + ModelFlags.inertRows).rows(in: \.model)
-      + TemplateFlags.rows.unread(recorded).rows(in: \.template)
-      + DataFlags.sourceRows.unread(recorded).rows(in: \.data)
+      + (TemplateFlags.rows + TemplateFlags.lossRows.filter { $0.spec.name == "loss_scale" })
+      .rows(in: \.template)
+      + (DataFlags.sourceRows
+      + DataFlags.trainingRows.filter { ["packing", "packing_length"].contains($0.spec.name) })
+      .rows(in: \.data)
       + ParallelFlags.layoutRows.unread("the files are the same for every layout")
       .rows(in: \.parallel)
       + [LoggingFlags.levelRow].rows(in: \.logging)
@@ -43,7 +46,8 @@ public struct ExportOptions: ProgramOptions {
     OptionRule("an_action") { options in
       options.export.actions > 0
         ? nil
-        : "nothing to do: give --to_mcore true, --to_hf true, --inspect, --verify or --diff"
+        : "nothing to do: give --to_mcore true, --to_hf true, "
+          + "--to_cached_dataset true, --inspect, --verify or --diff"
     },
     OptionRule("one_action") { options in
       options.export.toMcore && options.export.toHF
@@ -53,6 +57,12 @@ public struct ExportOptions: ProgramOptions {
     OptionRule("diff_takes_two") { options in
       [0, 2].contains(options.export.diff.count)
         ? nil : "--diff takes two paths, got \(options.export.diff.count)"
+    },
+    OptionRule("data_for_cached") { options in
+      guard options.export.toCachedDataset else { return nil }
+      if options.data.dataset.isEmpty { return "--to_cached_dataset needs --dataset" }
+      return options.data.streaming
+        ? "--to_cached_dataset reads whole data sets: no --streaming" : nil
     },
     OptionRule("to_hf_needs_checkpoint") { options in
       options.export.toHF && options.export.mcoreModel == nil
@@ -77,8 +87,10 @@ public struct ExportOptions: ProgramOptions {
   /// `<source>-mcore` or `<source>-hf` beside the source that has an `args.json`, else in the
   /// working folder.
   mutating func derive() {
-    guard export.outputDir == nil, export.toMcore || export.toHF else { return }
-    let suffix = export.toHF ? "hf" : "mcore"
+    guard export.outputDir == nil, export.toMcore || export.toHF || export.toCachedDataset else {
+      return
+    }
+    let suffix = export.toCachedDataset ? "cached_dataset" : export.toHF ? "hf" : "mcore"
     let folders = [export.mcoreModel, model.model].compactMap { $0 }.map(PathText.absolute)
     if let source = folders.first(where: { PathText.exists($0 + "/" + SavedArguments.fileName) }) {
       export.outputDir = source + "-" + suffix

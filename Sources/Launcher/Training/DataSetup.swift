@@ -55,12 +55,37 @@ struct DataSetup {
       media: media?.processor)
   }
 
+  /// What examines the data sets without training.
+  func doctor() -> DataDoctor {
+    let template = template
+    return DataDoctor(
+      options: dataOptions(nil), encode: { (row) throws(Fault) in try template.encode(row) },
+      media: media?.processor)
+  }
+
+  /// Encodes the data sets into one file for many runs.
+  /// - Returns: lines for the log.
+  /// - Throws: `DATA-…`, `FILE-…`.
+  func writeCached(_ writer: CachedDatasetWriter) throws(Fault) -> [String] {
+    let template = template
+    var options = dataOptions(nil)
+    options.encoding.lazy = false
+    let result = try writer.write(
+      options: options, encode: { (row) throws(Fault) in try template.encode(row) },
+      media: media?.processor)
+    return result.report.lines + result.lines
+  }
+
   private func dataOptions(_ outputFolder: String?) -> DataOptions {
     let flags = options.data
     let launch = options.report.launch
     var data = DataOptions()
     data.sources.train = flags.dataset
     data.sources.validation = flags.valDataset
+    data.sources.cached = flags.cachedDataset.map { path in
+      let inside = path + "/" + CachedDatasetWriter.fileName
+      return PathText.exists(inside) ? inside : path
+    }
     data.sources.customInfo = flags.customDatasetInfo
     data.sources.useHuggingFace = options.model.useHF
     data.sources.caches = HubCaches(environment: launch.variables)
@@ -91,7 +116,8 @@ struct DataSetup {
     encoding.packingLength = flags.packingLength
     // As in the reference: rows with media are encoded when they are fetched, where that can be.
     encoding.lazy =
-      flags.lazyTokenize ?? (media != nil && !flags.streaming && !flags.packing)
+      flags.lazyTokenize
+      ?? (media != nil && !flags.streaming && !flags.packing && flags.cachedDataset.isEmpty)
     encoding.streaming = flags.streaming
     encoding.shuffleBufferSize = flags.shuffleBufferSize
     encoding.protectedTokens = template.placeholderIDs
@@ -101,6 +127,7 @@ struct DataSetup {
       encoding.cacheFolder = cache + "/megatron-sft/encoded"
     }
     encoding.fingerprint = template.fingerprint
+    encoding.parts = template.parts
     return encoding
   }
 

@@ -88,8 +88,10 @@ struct MediaSetup {
     guard !batch.media.isEmpty else { return RowVision(config: vision, pictures: nil) }
     let grids = batch.media.map { PatchGrid($0.grid) }
     let pixels = try Tensor(
-      try settings.pixels(of: batch.media),
-      [grids.reduce(0) { $0 + $1.patches }, vision.patchValues], on: engine)
+      [grids.reduce(0) { $0 + $1.patches }, vision.patchValues], .float32, on: engine)
+    if !engine.isPlanning {
+      try settings.write(batch.media, to: pixels.pointer(as: Float.self))
+    }
     return RowVision(
       config: vision, pictures: try VisionInput(pixels: pixels, grids: grids))
   }

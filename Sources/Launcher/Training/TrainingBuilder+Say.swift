@@ -23,9 +23,12 @@ extension TrainingBuilder {
       logger.info("streamed rows are not shown before training")
       return
     }
-    for index in 0..<min(options.run.showSamples, samples.count) {
-      guard let row = (try? samples.documents(index))?.first else { continue }
-      for line in data.template.display(row) { logger.info(line) }
+    var left = options.run.showSamples
+    for index in 0..<samples.count where left > 0 {
+      for row in ((try? samples.documents(index)) ?? []).prefix(left) {
+        for line in data.template.display(row) { logger.info(line) }
+        left -= 1
+      }
     }
   }
 

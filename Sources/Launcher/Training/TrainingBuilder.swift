@@ -51,6 +51,12 @@ struct TrainingBuilder {
     }
     for line in data.media?.lines ?? [] { logger.info(line) }
     logger.info("template: \(data.choice.template.rawValue) (\(data.choice.reason))")
+    if options.data.loadFromCacheFile, world.size > 1 {
+      // One rank of each node fills the cache that the others read.
+      try world.agreeing { () throws(Fault) in
+        if options.report.launch.world.localRank == 0 { _ = try data.prepare(outputFolder: nil) }
+      }
+    }
     let prepared = try world.agreeing { () throws(Fault) in
       if world.rank == 0 { try writeArguments(directory) }
       return try data.prepare(outputFolder: world.rank == 0 ? directory : nil)

@@ -7,6 +7,7 @@ public enum TrainingEntry {
   public static func run(_ options: TrainingOptions) throws(Fault) -> ExitCode {
     SignalFlags.install()
     return try RankJob.run(options.report.launch) { (world) throws(Fault) in
+      if options.run.doctor { return try DoctorEntry(options: options, world: world).run() }
       let run = try TrainingBuilder(options: options, world: world).build()
       return try Trainer(run).train()
     }

@@ -142,7 +142,7 @@ import Testing
     #expect(
       lines == [
         "[INPUT_IDS] [64]", "[INPUT] a", "[LABELS_IDS] [-100]", "[LABELS] [-100 * 1]",
-        "[LOSS_SCALE] [0.0]",
+        "[LOSS_SCALE] [0.0]", "[TRAINED] a",
       ])
   }
 

@@ -46,6 +46,8 @@ enum FaultCatalog {
     .datasetNotFound, .badDatasetInfo, .rowTooLong, .badSampler, .badResume, .fetchFailed,
     .badDataOptions, .badConversation, .badTools, .nothingToTrain, .badTokenRow, .unknownTemplate,
     .badTemplateOption, .mediaNotFound, .badMedia, .mediaTooLarge, .badMediaSetting, .badDownload,
+    .badStore,
+    .otherStore,
     .missingTokenizer, .badTokenizer, .unsupportedTokenizer,
   ]
 

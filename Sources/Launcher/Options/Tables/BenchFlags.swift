@@ -25,6 +25,9 @@ public struct BenchFlags: Sendable {
   public var microBatchSize = 1
   /// Part of the tokens that have a label.
   public var trained = 1.0
+  /// What the data pipeline is measured with.
+  public var files: [String] = []
+  public var tokenizer: String?
 
   public init() {}
 
@@ -60,6 +63,8 @@ public struct BenchFlags: Sendable {
     Option(\.steps, "steps", "Training steps to measure.").atLeast(1),
     Option(\.sequenceLength, "seq", "Tokens of a row (step).").atLeast(1),
     Option(\.microBatchSize, "micro_batch", "Rows of a forward pass (step).").atLeast(1),
+    .init(\.files, "files", "Pictures, clips and texts (data)."),
+    Option(\.tokenizer, "tokenizer", "Folder with the tokenizer for texts (data).").path(),
     Option(\.trained, "trained", "Part of the tokens that have a label (step).").between(0, 1),
   ].under(.bench)
 

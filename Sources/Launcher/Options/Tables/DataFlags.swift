@@ -130,10 +130,9 @@ public struct DataFlags: Sendable {
     Option(\.mlpPaddingFree, "mlp_padding_free", "Leave padding out of the feed-forward layers.")
       .noEffect("the result is the same; use --padding_free"),
     .init(\.lazyTokenize, "lazy_tokenize", "Encode rows when they are needed."),
-    Option(
+    .init(
       \.cachedDataset, "cached_dataset", "Data sets encoded before (HDF5 files of megatron-export)."
-    )
-    .refused("encoded data sets in HDF5 files are not read yet; give --dataset"),
+    ),
     .init(\.dataloaderType, "dataloader_type", "Sampler of the training rows."),
     Option(\.seqLength, "seq_length", "Length used for bookkeeping only.").unset(
       "packing_length or max_length"

@@ -2,8 +2,13 @@ import Support
 
 /// Conversion between published models and Megatron checkpoints.
 public struct ExportFlags: Sendable {
+  /// What an encoded data set keeps of its media.
+  public enum CachedMedia: String, OptionChoice { case references, patches }
+
   public var toMcore = false
   public var toHF = false
+  public var toCachedDataset = false
+  public var cachedMedia = CachedMedia.references
   public var mcoreModel: String?
   public var outputDir: String?
   public var existOK = false
@@ -28,7 +33,7 @@ public struct ExportFlags: Sendable {
   var isReading: Bool { inspect != nil || verify != nil || !diff.isEmpty }
   /// How many things are asked for.
   var actions: Int {
-    [toMcore, toHF, inspect != nil, verify != nil, !diff.isEmpty].count { $0 }
+    [toMcore, toHF, toCachedDataset, inspect != nil, verify != nil, !diff.isEmpty].count { $0 }
   }
 
   /// Bytes of `maxShardSize`, in decimal units.
@@ -83,8 +88,12 @@ public struct ExportFlags: Sendable {
       .noEffect("the checkpoint tells"),
       .init(\.loadArgs, "load_args", "Restore settings from the args.json of the source."),
       .init(\.loadDataArgs, "load_data_args", "Restore the data options too."),
-      Option(recorded: "to_cached_dataset", .bool, .bool(false), "Encode data once for many runs.")
-        .refused("encoded data sets are not written yet"),
+      .init(
+        \.toCachedDataset, "to_cached_dataset",
+        "Encode --dataset and --val_dataset once for many runs, into an HDF5 file."),
+      .init(
+        \.cachedMedia, "cached_media",
+        "What is stored of pictures and clips: where they lie, or their patches."),
       Option(recorded: "group_size", .int, .int(128), "Quantisation.").refused(noQuantisation),
       Option(recorded: "to_ollama", .bool, .bool(false), "Ollama file.").refused(
         "ollama files are not written"),

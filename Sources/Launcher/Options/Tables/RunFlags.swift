@@ -15,6 +15,7 @@ public struct RunFlags: Sendable {
   public var cpuLevel = CPULevel.auto
   public var gemmBackend = GEMMBackend.own
   public var showSamples = 1
+  public var doctor = false
   /// Time after which a run saves and leaves with exit code 75.
   public var stopAfter: String?
   /// Seconds without progress that end the job; nil: 20 median steps, at least 60 s; 0: never.
@@ -95,7 +96,9 @@ public struct RunFlags: Sendable {
     .noEffect("ranks that share memory compare every call anyway"),
     later("audit_every", .int, .unset, "Compute a step twice every so many."),
     later("replay", .text, .unset, "Repeat the run of a run.json."),
-    later("doctor", .list, .list([]), "Check data files and stop."),
+    .init(
+      \.doctor, "doctor",
+      "Examine the data sets without training: every fault with its place, lengths, packing."),
     later("hub_token_file", .text, .unset, "File with the access token."),
   ].under(.own)
 
