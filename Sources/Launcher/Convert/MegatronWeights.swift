@@ -27,10 +27,20 @@ struct MegatronWeights: WeightSource {
     self.config = config
   }
 
-  private func find(_ name: String) throws(Fault) -> (StoredName, StoredTensor) {
+  /// Where a tensor lies: whole, or gate and up rows apart, as some models store a gated layer.
+  private struct Place {
+    let stored: StoredName
+    let parts: [StoredTensor]
+    var rows: [Int] { parts.map { $0.spec.shape[stored.leading.count] } }
+  }
+
+  private func find(_ name: String) throws(Fault) -> Place {
     let candidates = StoredName.candidates(name, config)
     for candidate in candidates {
-      if let stored = reader[candidate.key] { return (candidate, stored) }
+      if let whole = reader[candidate.key] { return Place(stored: candidate, parts: [whole]) }
+      if let gate = reader[candidate.key + "_w"], let up = reader[candidate.key + "_v"] {
+        return Place(stored: candidate, parts: [gate, up])
+      }
     }
     if reader.index.tensors.keys.contains(where: { $0.contains(".lora_A.") }) {
       throw Fault(
@@ -44,30 +54,70 @@ struct MegatronWeights: WeightSource {
       fix: "check that the config.json belongs to this checkpoint")
   }
 
-  func describe(_ name: String) throws(Fault) -> (dtype: DType, shape: [Int]) {
-    let (place, stored) = try find(name)
-    let shape = stored.spec.shape
-    guard shape.count > place.leading.count,
-      zip(place.leading, shape).allSatisfy({ $0.count == $1 })
-    else {
-      throw Fault(
-        .badModelWeights, "\(place.key) stacks another number of layers or experts",
-        at: .tensor(place.key, file: reader.folder),
-        expected: "\(place.leading.map(\.count))", found: "\(shape)")
+  /// Holds the keys of the checkpoint against those a model uses: nothing is dropped in silence.
+  /// - Throws: `MODEL-103` naming weights that belong to no part of the model.
+  func checkUsed(_ names: [String]) throws(Fault) {
+    var unused = Set(
+      reader.index.tensors.keys.filter {
+        !$0.hasPrefix("optimizer.") && !$0.hasPrefix("chained_") && !$0.contains("_extra_state")
+      })
+    for name in names {
+      for part in try find(name).parts { unused.remove(part.spec.name) }
     }
-    return (stored.spec.dtype, Array(shape.dropFirst(place.leading.count)))
+    // Some runs store the output layer of a tied model as well; it is the embedding.
+    if config.tiesEmbeddings {
+      unused = unused.filter { !$0.hasSuffix("output_layer.weight") }
+    }
+    guard unused.isEmpty else {
+      let sorted = unused.sorted()
+      throw Fault(
+        .badModelWeights, "the checkpoint holds weights that belong to no part of the model",
+        at: .file(reader.folder),
+        found: sorted.prefix(8).joined(separator: ", ")
+          + (sorted.count > 8 ? ", and \(sorted.count - 8) more" : ""),
+        fix: "check that the config.json belongs to this checkpoint")
+    }
+  }
+
+  func describe(_ name: String) throws(Fault) -> (dtype: DType, shape: [Int]) {
+    let place = try find(name)
+    let leading = place.stored.leading
+    for part in place.parts {
+      let shape = part.spec.shape
+      guard shape.count > leading.count, zip(leading, shape).allSatisfy({ $0.count == $1 }) else {
+        throw Fault(
+          .badModelWeights, "\(place.stored.key) stacks another number of layers or experts",
+          at: .tensor(part.spec.name, file: reader.folder),
+          expected: "\(leading.map(\.count))", found: "\(shape)")
+      }
+    }
+    let first = place.parts[0].spec
+    return (
+      first.dtype, [place.rows.reduce(0, +)] + first.shape.dropFirst(leading.count + 1)
+    )
   }
 
   func read(
     _ name: String, rows: Range<Int>, columns: Range<Int>,
     into target: UnsafeMutableRawBufferPointer
   ) throws(Fault) {
-    let (place, stored) = try find(name)
-    var ranges = place.leading.map { $0.index..<$0.index + 1 }
-    ranges.append(rows)
-    let rest = stored.spec.shape.dropFirst(ranges.count)
-    // Columns are those of the rows laid flat: with more than one dim behind them, all.
-    ranges += rest.count == 1 ? [columns] : rest.map { 0..<$0 }
-    try reader.read(place.key, ranges: ranges, into: target)
+    let place = try find(name)
+    let rowBytes = rows.isEmpty ? 0 : target.count / rows.count
+    var begin = 0
+    for (part, count) in zip(place.parts, place.rows) {
+      let wanted = rows.clamped(to: begin..<begin + count)
+      defer { begin += count }
+      if wanted.isEmpty { continue }
+      var ranges = place.stored.leading.map { $0.index..<$0.index + 1 }
+      ranges.append(wanted.lowerBound - begin..<wanted.upperBound - begin)
+      let rest = part.spec.shape.dropFirst(ranges.count)
+      // Columns are those of the rows laid flat: with more than one dim behind them, all.
+      ranges += rest.count == 1 ? [columns] : rest.map { 0..<$0 }
+      let from = (wanted.lowerBound - rows.lowerBound) * rowBytes
+      try reader.read(
+        part.spec.name, ranges: ranges,
+        into: UnsafeMutableRawBufferPointer(
+          rebasing: target[from..<from + wanted.count * rowBytes]))
+    }
   }
 }

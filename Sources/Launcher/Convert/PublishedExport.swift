@@ -34,10 +34,13 @@ struct PublishedExport {
   /// - Throws: `MODEL-103` when the checkpoint does not fit config.json; `FILE-003`, `CKPT-1xx`;
   ///   `RUN-103` after a signal.
   func write(_ checkpoint: String, to output: String) throws(Fault) -> Result {
+    let map = NameMap(folder.config)
     let source = try world.agreeing { () throws(Fault) in
-      try MegatronWeights(streaming: checkpoint, folder.config)
+      let source = try MegatronWeights(streaming: checkpoint, folder.config)
+      try source.checkUsed(map.all.map(\.name))
+      return source
     }
-    let assembly = PublishedAssembly(source, NameMap(folder.config))
+    let assembly = PublishedAssembly(source, map)
     let tools = ConversionTools()
     let units = try world.agreeing { () throws(Fault) in
       try self.units(assembly, tools)

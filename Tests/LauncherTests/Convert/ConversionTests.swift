@@ -156,6 +156,70 @@ import Testing
     #expect(found?.found?.contains("model.form.weight belongs to no part") == true)
   }
 
+  /// The weights of a checkpoint, written again under other keys.
+  private func rewrite(
+    _ checkpoint: String, to folder: String,
+    _ change: (TensorSpec, [UInt8]) -> [(TensorSpec, [UInt8])]
+  ) throws {
+    let reader = try TorchDistReader(checkpoint)
+    var shards: [TensorShard] = []
+    for key in reader.index.keys {
+      guard let spec = reader[key]?.spec else { continue }
+      for (new, bytes) in change(spec, try reader.bytes(key)) {
+        shards.append(
+          TensorShard(new, box: Box(shape: new.shape)) { (emit) throws(Fault) in
+            try bytes.withRaw { (raw) throws(Fault) in try emit(raw) }
+          })
+      }
+    }
+    try Folder.make(folder)
+    let report = try TorchDistWriter.write(tensors: shards, to: folder, rank: 0)
+    _ = try TorchDistWriter.finish(
+      folder, reports: [report], common: CommonState(iteration: 1, args: []))
+  }
+
+  @Test("Layers of their own with gate and up apart are read like stacked ones")
+  func halves() throws {
+    let folder = try TemporaryFolder()
+    let path = folder.path
+    try TinyModel.write(.dense, to: path + "/model")
+    try Self.convert(path + "/model", to: path + "/m")
+    try rewrite(path + "/m/iter_0000001", to: path + "/split") { spec, bytes in
+      guard spec.name == "decoder.layers.mlp.linear_fc1.weight" else { return [(spec, bytes)] }
+      let half = bytes.count / spec.shape[0] / 2
+      return (0..<spec.shape[0]).flatMap { layer in
+        ["w", "v"].enumerated().map { i, letter in
+          let from = (2 * layer + i) * half
+          return (
+            TensorSpec(
+              "decoder.layers.\(layer).mlp.linear_fc1.weight_\(letter)", spec.dtype,
+              [spec.shape[1] / 2, spec.shape[2]]), Array(bytes[from..<from + half])
+          )
+        }
+      }
+    }
+    let found = try StoreDifference(a: path + "/split", b: path + "/model").run()
+    #expect(found.isEqual && found.equal > 10, "\(found.lines.prefix(3))")
+  }
+
+  @Test("Weights of a checkpoint that the model has no place for stop the export by name")
+  func unusedWeights() throws {
+    let folder = try TemporaryFolder()
+    let path = folder.path
+    try TinyModel.write(.dense, to: path + "/model")
+    try Self.convert(path + "/model", to: path + "/m")
+    try rewrite(path + "/m/iter_0000001", to: path + "/more/iter_0000001") { spec, bytes in
+      let norm = spec.name == "decoder.final_layernorm.weight"
+      return [(spec, bytes)]
+        + (norm ? [(TensorSpec("mtp.layers.0.norm.weight", spec.dtype, spec.shape), bytes)] : [])
+    }
+    var found: Fault?
+    do {
+      try Self.export(path + "/more", path + "/model", to: path + "/p", shard: 1 << 30)
+    } catch let fault as Fault { found = fault }
+    #expect(found?.found == "mtp.layers.0.norm.weight")
+  }
+
   @Test("Runs of elements are cut into boxes that cover them in order")
   func boxes() throws {
     let shape = [3, 4, 5]
