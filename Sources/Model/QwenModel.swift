@@ -49,7 +49,9 @@ public struct QwenModel: Sendable {
   /// Fills every weight of this rank.
   /// - Throws: `MODEL-103` for a missing tensor or a wrong shape; what the source throws.
   public func load(from source: some WeightSource) throws(Fault) {
-    for parameter in parameters { try parameter.load(from: source) }
+    for parameter in parameters where !parameter.role.isAdapter {
+      try parameter.load(from: source)
+    }
   }
 }
 

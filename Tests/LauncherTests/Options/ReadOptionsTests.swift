@@ -9,7 +9,7 @@ struct ReadOptionsTests {
   static let actWhileReading: Set<String> = [
     "load_args", "load_data_args", "max_epochs", "train_type", "task_type", "ckpt_format",
     "gemm_backend", "reduce_dtype", "on_corrupt", "agent_template", "moe_layer_recompute",
-    "stop_after", "kinds",
+    "stop_after", "kinds", "inject",
   ]
 
   @Test("every option of training that is not marked as without effect is read by some code")

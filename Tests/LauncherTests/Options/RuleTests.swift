@@ -222,8 +222,6 @@ struct RuleTests {
       (["--context_parallel_size", "2"], ["--context_parallel_size", "1"]),
       (["--train_type", "lora"], ["--train_type", "full"]),
       (["--lora_rank", "16"], ["--lora_rank", "8"]),
-      (["--freeze_vit", "false"], ["--freeze_vit", "true"]),
-      (["--vit_lr", "1e-5"], []),
       (["--fp8_format", "e4m3"], []),
       (["--quant_method", "bnb"], []),
       (["--multi_latent_attention", "true"], ["--multi_latent_attention", "false"]),
