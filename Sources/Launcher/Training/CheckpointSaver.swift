@@ -12,7 +12,9 @@ struct CheckpointSaver {
   init(_ run: TrainingRun) { self.run = run }
 
   func path(of iteration: Int) -> String {
-    run.directory + "/" + CheckpointName.iteration(iteration).folder
+    run.options.form == .swift
+      ? SwiftFormFolder(run: run).path
+      : run.directory + "/" + CheckpointName.iteration(iteration).folder
   }
 
   /// - Parameter window: what the log has gathered since its last line.
@@ -21,12 +23,19 @@ struct CheckpointSaver {
     let world = run.groups.world
     let iteration = run.position.iteration
     let id = try world.shared(world.rank == 0 ? SaveID.make() : "")
-    let commit = CheckpointCommit(root: run.directory, name: .iteration(iteration), id: id)
+    let swift = run.options.form == .swift ? SwiftFormFolder(run: run) : nil
+    let commit = CheckpointCommit(
+      root: swift?.staging(id) ?? run.directory, name: .iteration(iteration), id: id)
     do throws(Fault) {
       try save(commit, window)
+      try swift?.write(id)
+      try world.agreeing { () throws(Fault) in if world.rank == 0 { try swift?.finish(id) } }
     } catch {
       // Half a checkpoint would fill the disk; what went wrong is told by the first fault.
-      if world.rank == 0 { try? commit.abandon() }
+      if world.rank == 0 {
+        try? commit.abandon()
+        if let swift { try? Folder.remove(swift.staging(id)) }
+      }
       throw error
     }
     run.logger.info("saved \(path(of: iteration))")
@@ -50,6 +59,7 @@ struct CheckpointSaver {
       try commit.finish(files: files, info: RunFacts.json(run))
       try run.folder.copyCompanions(to: run.directory)
     }
+    guard run.options.form == .megatron else { return }
     let copy = PublishedCopy(run: run, id: commit.id)
     let flags = run.options.checkpoint
     if flags.saveSafetensors { try copy.write(commit.name) }
