@@ -36,6 +36,16 @@ public enum ExportEntry {
       }
       return true
     }
+    if options.export.merges {
+      try world.agreeing { () throws(Fault) in
+        guard world.rank == 0 else { return }
+        try AdapterConversion(
+          options: options, engine: try options.run.engine(options.report.launch), output: output,
+          logger: logger
+        ).run()
+      }
+      return true
+    }
     let folder = try world.agreeing { () throws(Fault) in
       try ModelFolder(
         model: options.model.model, checkpoint: options.export.mcoreModel,

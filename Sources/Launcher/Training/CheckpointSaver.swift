@@ -24,7 +24,9 @@ final class CheckpointSaver {
   init(_ run: TrainingRun) { self.run = run }
 
   func path(of iteration: Int) -> String {
-    run.directory + "/" + CheckpointName.iteration(iteration).folder
+    run.options.form == .swift
+      ? SwiftFormFolder.path(run, iteration)
+      : run.directory + "/" + CheckpointName.iteration(iteration).folder
   }
 
   private var world: any Communicator { run.groups.world }
@@ -40,20 +42,22 @@ final class CheckpointSaver {
     let iteration = run.position.iteration
     let id = try world.shared(world.rank == 0 ? SaveID.make() : "")
     let probe = SaveFault.probe(run.options.run.inject, rank: world.rank, step: iteration)
+    let swift = run.options.form == .swift ? SwiftFormFolder(run: run, id: id) : nil
     let commit = CheckpointCommit(
-      root: run.directory, name: .iteration(iteration), id: id, probe: probe)
-    let isBackground = flags.asyncSave && !waits
-    try abandoning(commit) { () throws(Fault) in
+      root: swift?.staging ?? run.directory, name: .iteration(iteration), id: id, probe: probe)
+    // What lies beside the state in the form of swift sft is made from the weights of now.
+    let isBackground = flags.asyncSave && !waits && swift == nil
+    try abandoning(commit, swift) { () throws(Fault) in
       try world.agreeing { () throws(Fault) in if world.rank == 0 { try commit.prepare() } }
       let content = try CheckpointContent(run, window: window)
-      guard isBackground else { return try write(content, commit, iteration, probe) }
+      guard isBackground else { return try write(content, commit, swift, probe) }
       try begin(content, commit, iteration, probe)
     }
     return !isBackground
   }
 
   private func write(
-    _ content: CheckpointContent, _ commit: CheckpointCommit, _ iteration: Int,
+    _ content: CheckpointContent, _ commit: CheckpointCommit, _ swift: SwiftFormFolder?,
     _ probe: CommitProbe
   ) throws(Fault) {
     let report = try world.agreeing { () throws(Fault) in
@@ -61,7 +65,7 @@ final class CheckpointSaver {
         tensors: content.tensors, objects: content.objects, to: commit.staging,
         rank: world.rank, probe: probe)
     }
-    try finish(commit, iteration, content.common, report)
+    try finish(commit, run.position.iteration, content.common, report, swift)
   }
 
   private func begin(
@@ -96,28 +100,32 @@ final class CheckpointSaver {
     guard let save = pending else { return false }
     if !waits, try !world.allTrue(save.write.isDone) { return false }
     pending = nil
-    try abandoning(save.commit) { () throws(Fault) in
+    try abandoning(save.commit, nil) { () throws(Fault) in
       let report = try world.agreeing { () throws(Fault) in try save.write.report() }
-      try finish(save.commit, save.iteration, save.common, report)
+      try finish(save.commit, save.iteration, save.common, report, nil)
     }
     return true
   }
 
   private func abandoning(
-    _ commit: CheckpointCommit, _ body: () throws(Fault) -> Void
+    _ commit: CheckpointCommit, _ swift: SwiftFormFolder?, _ body: () throws(Fault) -> Void
   ) throws(Fault) {
     do throws(Fault) {
       try body()
     } catch {
       // Half a checkpoint would fill the disk; what went wrong is told by the first fault.
-      if world.rank == 0 { try? commit.abandon() }
+      if world.rank == 0 {
+        try? commit.abandon()
+        if let swift { try? Folder.remove(swift.staging) }
+      }
       throw error
     }
   }
 
   /// Gathers the reports; rank 0 writes the index and gives the folder its name.
   private func finish(
-    _ commit: CheckpointCommit, _ iteration: Int, _ common: CommonState, _ report: RankReport
+    _ commit: CheckpointCommit, _ iteration: Int, _ common: CommonState, _ report: RankReport,
+    _ swift: SwiftFormFolder?
   ) throws(Fault) {
     let texts = try world.allTexts(String(decoding: report.bytes, as: UTF8.self))
     try world.agreeing { () throws(Fault) in
@@ -126,6 +134,10 @@ final class CheckpointSaver {
       for text in texts { reports.append(try RankReport(bytes: Array(text.utf8))) }
       let files = try TorchDistWriter.finish(commit.staging, reports: reports, common: common)
       try commit.finish(files: files, info: RunFacts.json(run))
+    }
+    if let swift {
+      try swift.write()
+      try world.agreeing { () throws(Fault) in if world.rank == 0 { try swift.finish() } }
     }
     run.logger.info("saved \(path(of: iteration))")
     try accompany(commit)
@@ -140,6 +152,8 @@ final class CheckpointSaver {
       _ = try? CheckpointFolder.mend(run.directory, now: Int(Date().timeIntervalSince1970))
       try run.folder.copyCompanions(to: run.directory)
     }
+    // checkpoint-N holds the published weights and counts by itself.
+    guard run.options.form == .megatron else { return }
     if flags.saveSafetensors { try copy.write(commit.name) }
     guard world.rank == 0, let keep = flags.saveTotalLimit else { return }
     do throws(Fault) {
