@@ -179,10 +179,11 @@ struct SwiftFormTests {
     #expect(options.swift.gradientAccumulationSteps == 3 && options.schedule.globalBatchSize == 18)
   }
 
-  @Test("adapters are its default and refused with the sentence")
+  @Test("adapters are its default, and those of the Megatron form are asked for")
   func adapters() throws {
-    let fault = try trainFault(["--learning_rate", "1"], base: ["--model", "m", "--dataset", "d"])
-    #expect(fault.code == .refusedOption && fault.description.contains("--train_type full"))
+    let base = ["--model", "m", "--dataset", "d"]
+    #expect(try train(["--learning_rate", "1"], base: base).tuner.trainType == .lora)
+    #expect(try train(["--lr", "1", "--train_iters", "1"], base: base).tuner.trainType == .full)
   }
 
   @Test("packing needs flash attention in this form")

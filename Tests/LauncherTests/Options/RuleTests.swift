@@ -111,6 +111,11 @@ struct RuleTests {
       words: ["--load", "/nowhere/at/all"], says: "path: '/nowhere/at/all' does not exist",
       code: .missingFile),
     Case(
+      words: ["--train_type", "lora", "--adapters", "/a", "/b"], says: "takes one folder"),
+    Case(
+      words: ["--train_type", "lora", "--adapters", "/nowhere/at/all"],
+      says: "--adapters: path: '/nowhere/at/all' does not exist", code: .missingFile),
+    Case(
       words: ["--tensor_model_parallel_size", "2", "--expert_model_parallel_size", "8"],
       says: "8 ranks", code: .worldDoesNotFit),
   ]
@@ -220,8 +225,6 @@ struct RuleTests {
     arguments: [
       (["--pipeline_model_parallel_size", "2"], ["--pipeline_model_parallel_size", "1"]),
       (["--context_parallel_size", "2"], ["--context_parallel_size", "1"]),
-      (["--train_type", "lora"], ["--train_type", "full"]),
-      (["--lora_rank", "16"], ["--lora_rank", "8"]),
       (["--fp8_format", "e4m3"], []),
       (["--quant_method", "bnb"], []),
       (["--multi_latent_attention", "true"], ["--multi_latent_attention", "false"]),
