@@ -72,7 +72,7 @@ extension QwenModel {
 
   /// The tower runs where the row has pictures; a row without any asks for nothing from its peers,
   /// which have the same row.
-  private func shown(_ input: TextInput, in context: Context) throws(Fault) -> PlacedTokens? {
+  func shown(_ input: TextInput, in context: Context) throws(Fault) -> PlacedTokens? {
     guard let vision, !input.ids.engine.isPlanning else { return nil }
     let ids = UnsafeBufferPointer(start: input.ids.pointer(as: Int32.self), count: input.ids.count)
     guard let pictures = input.vision else {

@@ -68,13 +68,12 @@ public struct Setting: Sendable {
   public var headExchange: (any RowSumExchange)? {
     groups.tp.size > 1 ? TreeExchange(group: groups.tp) : nil
   }
-  /// First row of this rank's part of a sequence-parallel or shared row, and how many it has.
+  /// First row of this rank's part of a sequence-parallel row, and how many it has.
   public var ownRows: Range<Int> {
-    var rows = 0..<layout.tokens
-    if sequenceParallel { rows = groups.tp.share(of: rows) }
-    if let rowSharers { rows = rowSharers.share(of: rows) }
-    return rows
+    sequenceParallel ? groups.tp.share(of: 0..<layout.tokens) : 0..<layout.tokens
   }
+  /// Those of `ownRows` that this rank sends to experts.
+  var routedRows: Range<Int> { rowSharers?.share(of: ownRows) ?? ownRows }
 }
 
 extension Communicator {

@@ -22,10 +22,10 @@ struct GenerateBench {
     let (_, groups) = try RankGroups.make(world, MeshShape(options.parallel), config)
     let engine = try options.run.engine(options.report.launch)
     for dtype in types {
-      let model = try QwenText(
+      let model = try QwenModel(
         config, layout: groups.layout, dtype: dtype, router: RouterOptions(config), on: engine)
       try model.initialize(seed: 1)
-      try model.prepareForGeneration()
+      try model.text.prepareForGeneration()
       let bench = ModelBench(
         model: model,
         setting: GenerationSetting(
@@ -57,7 +57,7 @@ struct GenerateBench {
 
 /// The measurements of one model.
 private struct ModelBench {
-  let model: QwenText
+  let model: QwenModel
   let setting: GenerationSetting
   let repeats: Int
   let isWriter: Bool
@@ -117,7 +117,7 @@ private struct ModelBench {
   func prefill(_ length: Int) throws(Fault) {
     let prompt = tokens(length, 1)
     let times = try time { _ throws(Fault) in
-      let cache = model.newCache()
+      let cache = model.text.newCache()
       return try clock { () throws(Fault) in try feed(prompt, cache) }
     }
     say(
@@ -129,7 +129,7 @@ private struct ModelBench {
   }
 
   func decode(_ batch: Int, context: Int, new: Int) throws(Fault) {
-    let kept = (0..<batch).map { _ in model.newCache() }
+    let kept = (0..<batch).map { _ in model.text.newCache() }
     for (i, cache) in kept.enumerated() { try feed(tokens(context, 2 + i), cache) }
     let times = try time { isWarm throws(Fault) in
       let caches = kept.map { $0.fork(prefix: context) }
@@ -164,7 +164,7 @@ private struct ModelBench {
 
   /// Weights that a step of one row reads, on all ranks together.
   private var bytesPerStep: Int {
-    model.config.activeParameters * model.embedding.weight.dtype.size
+    model.config.activeParameters * model.text.embedding.weight.dtype.size
   }
 
   private func say(
@@ -177,7 +177,7 @@ private struct ModelBench {
         ("kind", .string("generate")), ("case", .string(kind)), ("model", .string(name)),
         ("level", .string("\(setting.engine.level)")),
         ("threads", JSONValue(setting.engine.threads)),
-        ("dtype", .string(model.embedding.weight.dtype.rawValue)), ("batch", JSONValue(batch)),
+        ("dtype", .string(model.text.embedding.weight.dtype.rawValue)), ("batch", JSONValue(batch)),
         ("prompt", JSONValue(prompt)), ("wall_seconds", JSONValue(times.wall)),
         ("cpu_seconds", JSONValue(times.cpu)), ("repeats", JSONValue(times.walls.count)),
       ] + rest + [("peak_rss_bytes", JSONValue(ProcessMemory.peakBytes))])

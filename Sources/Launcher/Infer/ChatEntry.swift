@@ -14,7 +14,7 @@ struct ChatEntry {
   func run(system: String?) throws(Fault) {
     for line in ChatSession.help { logger.info(line) }
     InterruptFlag.install()
-    var session = ChatSession(system: system, readsMedia: false)
+    var session = ChatSession(system: system, readsMedia: prompts.media != nil)
     var number = 0
     while true {
       print(session.prompt)

@@ -10,7 +10,7 @@ import Tensor
 /// With a model over several ranks every rank runs a loop of its own and makes the same calls.
 /// Not Sendable by design: belongs to the thread that drives the rank.
 final class GenerationLoop {
-  let model: QwenText
+  let model: QwenModel
   let setting: GenerationSetting
   /// Bytes of a token, for stop words.
   let tokenBytes: @Sendable (Int32) -> [UInt8]
@@ -26,7 +26,7 @@ final class GenerationLoop {
 
   /// - Parameter model: prepared for generation.
   init(
-    model: QwenText, setting: GenerationSetting, maxBatch: Int, maxRows: Int = 512,
+    model: QwenModel, setting: GenerationSetting, maxBatch: Int, maxRows: Int = 512,
     prefixBytes: Int = 1 << 30, tokenBytes: @escaping @Sendable (Int32) -> [UInt8]
   ) {
     self.model = model
@@ -46,7 +46,7 @@ final class GenerationLoop {
     for sequence in running where sequence.job.id == id { sequence.finish = .cancelled }
     if let place = waiting.firstIndex(where: { $0.id == id }) {
       let sequence = GeneratedSequence(
-        waiting.remove(at: place), cache: model.newCache(), tokenBytes)
+        waiting.remove(at: place), cache: model.text.newCache(), tokenBytes)
       sequence.finish = .cancelled
       running.append(sequence)
     }
@@ -71,7 +71,10 @@ final class GenerationLoop {
     }
     let logits = try model.nextLogits(
       GenerationInput(
-        ids: ids, positions: positions,
+        ids: ids, positions: positions, axes: axes(turns),
+        vision: try VisionInput(
+          turns.compactMap { $0.sequence.cache.count == 0 ? $0.sequence.job.media : nil },
+          on: setting.engine),
         sequences: CachedRows(turns.map { .init(cache: $0.sequence.cache, rows: $0.rows) }),
         wanted: wanted), setting)
     var row = 0
@@ -80,6 +83,16 @@ final class GenerationLoop {
       row += 1
     }
     return events + retire()
+  }
+
+  /// nil while no sequence has pictures: all axes are alike then.
+  private func axes(_ turns: [(sequence: GeneratedSequence, rows: Int)]) -> AxisPositions? {
+    guard turns.contains(where: { $0.sequence.job.media != nil }) else { return nil }
+    var all = AxisPositions(text: [])
+    for (sequence, rows) in turns {
+      sequence.append(sequence.cache.count..<sequence.cache.count + rows, to: &all)
+    }
+    return all
   }
 
   private static func row(_ i: Int, of logits: Tensor) -> UnsafeMutableBufferPointer<Float> {
@@ -91,9 +104,11 @@ final class GenerationLoop {
     while running.count < maxBatch, !waiting.isEmpty {
       let job = waiting.removeFirst()
       // The last token is always computed: its logits are wanted.
-      let kept = prefixes.take(job.prompt, limit: job.prompt.count - 1)
+      // Equal placeholders may stand for other pictures.
+      let kept =
+        job.media == nil ? prefixes.take(job.prompt, limit: job.prompt.count - 1) : nil
       reusedTokens += kept?.count ?? 0
-      running.append(GeneratedSequence(job, cache: kept ?? model.newCache(), tokenBytes))
+      running.append(GeneratedSequence(job, cache: kept ?? model.text.newCache(), tokenBytes))
     }
   }
 
@@ -102,7 +117,8 @@ final class GenerationLoop {
     var room = maxRows - running.count { $0.pending == 1 }
     return running.compactMap { sequence in
       if sequence.pending == 1 { return (sequence, 1) }
-      let rows = min(sequence.pending, max(room, 0))
+      // The tower gives all pictures of a prompt at once, so such a prompt is taken whole.
+      let rows = sequence.job.media == nil ? min(sequence.pending, max(room, 0)) : sequence.pending
       room -= rows
       return rows > 0 ? (sequence, rows) : nil
     }
@@ -113,7 +129,7 @@ final class GenerationLoop {
     var events: [GenerationEvent] = []
     running.removeAll { sequence in
       guard let finish = sequence.finish else { return false }
-      prefixes.put(sequence.tokens, sequence.cache)
+      if sequence.job.media == nil { prefixes.put(sequence.tokens, sequence.cache) }
       events.append(GenerationEvent(job: sequence.job.id, finish: finish))
       return true
     }
@@ -146,14 +162,31 @@ private final class GeneratedSequence {
   /// Tokens whose keys and values are not kept yet; 1 while generating.
   var pending: Int { finish == nil ? tokens.count - cache.count : 0 }
 
+  /// Places of tokens on three axes.
+  func append(_ range: Range<Int>, to axes: inout AxisPositions) {
+    let media = job.media
+    for i in range {
+      if let media, i < media.time.count {
+        axes.time.append(media.time[i])
+        axes.height.append(media.height[i])
+        axes.width.append(media.width[i])
+      } else {
+        let p = Int32(i) + (media?.delta ?? 0)
+        axes.time.append(p)
+        axes.height.append(p)
+        axes.width.append(p)
+      }
+    }
+  }
+
   /// Chooses the next token from the logits of its row, which are changed.
   func take(_ logits: UnsafeMutableBufferPointer<Float>) -> GenerationEvent {
+    let wants = job.wantsProbabilities || job.likeliest > 0
+    // Before anything changes them.
+    let plain = wants ? Array(logits) : []
     for id in job.suppressed where Int(id) < logits.count && id >= 0 {
       logits[Int(id)] = -.infinity
     }
-    let wants = job.wantsProbabilities || job.likeliest > 0
-    // Before the penalty and the temperature change them.
-    let plain = wants ? Array(logits) : []
     let step = tokens.count - job.prompt.count
     let token = sampler.next(logits, seen: seen, step: step)
     var probability: TokenProbability?

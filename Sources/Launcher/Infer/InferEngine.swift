@@ -64,6 +64,7 @@ public final class InferEngine: Sendable {
     source.seed = options.seed
     let launch = LaunchEnvironment(ProcessInfo.processInfo.environment)
     source.hub = ModelFolder.Hub(launch, ModelFlags())
+    source.variables = launch.variables
     var run = RunFlags()
     run.threads = options.threads
     try self.init(source, run: run, launch: launch, maxBatch: maxBatchSize)

@@ -151,6 +151,9 @@ extension InferOptions {
     source.maxModelLength = generation.maxModelLen
     source.seed = generation.seed
     source.hub = ModelFolder.Hub(report.launch, model)
+    source.variables = report.launch.variables
+    source.modelKwargs = model.modelKwargs
+    source.mediaFlags = template
     return source
   }
 

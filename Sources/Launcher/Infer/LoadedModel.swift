@@ -29,12 +29,16 @@ struct ModelSource: Sendable {
   var maxModelLength: Int?
   var seed = 42
   var hub: ModelFolder.Hub?
+  /// How pictures and clips are read: the environment, `--model_kwargs`, `--max_pixels`.
+  var variables: [String: String] = [:]
+  var modelKwargs: JSONValue?
+  var mediaFlags = TemplateFlags()
 }
 
 /// A model of this rank, ready to generate, with what turns conversations into tokens and back.
 struct LoadedModel {
   let folder: ModelFolder
-  let model: QwenText
+  let model: QwenModel
   let setting: GenerationSetting
   let groups: RankGroups
   let choice: TemplateChoice
@@ -63,7 +67,7 @@ struct LoadedModel {
   private static func model(
     _ source: ModelSource, _ folder: ModelFolder, _ adapterFolder: AdapterFolder?,
     _ groups: RankGroups, _ engine: Engine
-  ) throws(Fault) -> QwenText {
+  ) throws(Fault) -> QwenModel {
     let named =
       source.dtype ?? folder.config.dtype.flatMap(ModelFlags.TorchDType.init(rawValue:))
       ?? .bfloat16
@@ -94,7 +98,7 @@ struct LoadedModel {
       for parameter in model.parameters { try parameter.tensor.roundToHalf() }
     }
     try model.text.prepareForGeneration()
-    return model.text
+    return model
   }
 
   private static func speech(
@@ -116,11 +120,15 @@ struct LoadedModel {
     options.truncation = source.truncation
     options.responsePrefix = source.responsePrefix
     options.vocabularySize = folder.config.vocabularySize
+    var media = try MediaSetup(
+      folder, variables: source.variables, kwargs: source.modelKwargs, template: source.mediaFlags)
+    if choice.template != .qwen3VL { media = nil }
+    if let media { options.media = try VisionTags(media.processor, tokenizer: tokenizer) }
     let prompts = PromptBuilder(
       template: try ChatTemplate(options: options, tokenizer: tokenizer),
       defaults: try GenerationDefaults(folder: folder.path),
       maxModelLength: source.maxModelLength ?? folder.config.maxPositions,
-      vocabularySize: folder.config.vocabularySize, seed: source.seed)
+      vocabularySize: folder.config.vocabularySize, seed: source.seed, media: media)
     return (choice, prompts)
   }
 

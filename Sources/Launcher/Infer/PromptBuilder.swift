@@ -1,4 +1,5 @@
 import DataPipeline
+import Model
 import Support
 
 /// From a conversation and its configuration to a job in tokens.
@@ -10,11 +11,18 @@ struct PromptBuilder: Sendable {
   let vocabularySize: Int
   /// Of requests that name none.
   let seed: Int
+  /// nil for a model that reads text only.
+  let media: MediaSetup?
 
   /// - Throws: `DATA-1xx`, `DATA-2xx` for a conversation that cannot be rendered; `GEN-101` when no
   ///   room is left for an answer; `DATA-301`.
   func job(id: Int, _ row: StandardRow, _ config: RequestConfig) throws(Fault) -> GenerationJob {
-    let prompt = try template.encodePrompt(row)
+    guard media != nil || row.images.isEmpty && row.videos.isEmpty else {
+      throw Fault(
+        .badInferRequest, "the model reads text only", fix: "leave pictures and clips out")
+    }
+    let encoded = try template.encodePromptRow(row)
+    let prompt = encoded.inputIDs
     guard !prompt.isEmpty else { throw Fault(.badInferRequest, "the prompt has no tokens") }
     if let bad = prompt.first(where: { $0 < 0 || Int($0) >= vocabularySize }) {
       throw Fault(
@@ -37,6 +45,7 @@ struct PromptBuilder: Sendable {
     job.suppressed = Array(template.placeholderIDs)
     job.wantsProbabilities = config.logprobs || config.topLogprobs > 0
     job.likeliest = config.topLogprobs
+    if let media, !encoded.media.isEmpty { job.media = try media.generation(encoded) }
     return job
   }
 
@@ -83,5 +92,19 @@ struct Answer {
     if event.finish != nil { fresh += decoder.finish() }
     text += fresh
     return fresh
+  }
+}
+
+extension MediaSetup {
+  /// The pictures and clips of a prompt, decoded.
+  /// - Throws: `DATA-4xx` for media that cannot be read, `MODEL-104`.
+  fileprivate func generation(_ row: EncodedRow) throws(Fault) -> GenerationMedia {
+    let loaded = try processor.load(row)
+    let grids = loaded.media.map { PatchGrid($0.grid) }
+    let axes = try AxisPositions(
+      ids: row.inputIDs, grids: grids, documentStarts: [0, Int32(row.inputIDs.count)],
+      config: vision)
+    return GenerationMedia(
+      grids: grids, pixels: try settings.pixels(of: loaded.media), axes: axes)
   }
 }

@@ -126,6 +126,12 @@ struct ResultRecord {
       JSONObject([("role", .string(message.role)), ("content", .string(message.content))]))
   }
 
+  /// A picture by its path, in the form that files with bytes have.
+  private static func picture(_ value: JSONValue) -> JSONValue {
+    guard value.string != nil else { return value }
+    return .object(JSONObject([("bytes", .null), ("path", value)]))
+  }
+
   var line: String {
     let content = logprobs.map { JSONValue.array($0.map(\.json)) }
     var object = JSONObject([
@@ -134,7 +140,7 @@ struct ResultRecord {
       ("messages", .array(messages.map(Self.json))),
     ])
     for (key, value) in row.json.object?.members ?? [] where object[key] == nil {
-      object[key] = value
+      object[key] = key == "images" ? .array((value.array ?? []).map(Self.picture)) : value
     }
     return JSONValue.object(object).write(.python)
   }

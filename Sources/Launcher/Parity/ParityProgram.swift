@@ -74,25 +74,29 @@ struct ParityProgram {
 
   /// A model of its own: generation lays weights out anew, which no other part could read.
   private func generate(_ golden: GoldenTensors, _ report: inout ParityReport) throws(Fault) {
-    if golden.has("pixel_values") {
-      report.skip("generate: pictures are not generated from yet")
-      return
-    }
     let rig = try ParityRig(
       folder: folder, dtype: dtype, groups: groups, engine: engine,
       sequenceParallel: sequenceParallel)
     try rig.model.text.prepareForGeneration()
-    try GenerateParity(rig: rig, isBF16: dtype == .bfloat16).run(golden, &report)
+    try GenerateParity(
+      rig: rig, isBF16: dtype == .bfloat16,
+      suppressed: summary()?["generate"]?["suppressed"]?.array?.compactMap {
+        $0.int.flatMap(Int32.init(exactly:))
+      } ?? []
+    ).run(golden, &report)
+  }
+
+  /// What the folder tells of its files.
+  private func summary() -> JSONValue? {
+    FileManager.default.contents(atPath: golden + "/summary.json").flatMap {
+      try? JSONValue.parse(String(decoding: $0, as: UTF8.self))
+    }
   }
 
   private func capacityFactor() throws(Fault) -> Double {
-    let path = golden + "/summary.json"
-    guard let data = FileManager.default.contents(atPath: path),
-      let json = try? JSONValue.parse(String(decoding: data, as: UTF8.self)),
-      let factor = json["packed"]?["drop"]?["capacity_factor"]?.double
-    else {
+    guard let factor = summary()?["packed"]?["drop"]?["capacity_factor"]?.double else {
       throw Fault(
-        .badJSON, "no packed.drop.capacity_factor", at: .file(path),
+        .badJSON, "no packed.drop.capacity_factor", at: .file(golden + "/summary.json"),
         fix: "packed.drop.safetensors needs the capacity it was made with")
     }
     return factor

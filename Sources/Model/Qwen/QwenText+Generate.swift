@@ -8,13 +8,22 @@ public struct GenerationInput: Sendable {
   public let ids: [Int32]
   /// Rotary positions, `[t]`.
   public let positions: [Int32]
+  /// Those on three axes, where a sequence has pictures.
+  public let axes: AxisPositions?
+  /// Pictures and clips that the placeholders among the rows stand for, in their order.
+  public let vision: VisionInput?
   /// Whose tokens they are; the caches grow by them.
   public let sequences: CachedRows
   /// Rows whose logits are wanted, ascending.
   public let wanted: [Int32]
-  public init(ids: [Int32], positions: [Int32], sequences: CachedRows, wanted: [Int32]) {
+  public init(
+    ids: [Int32], positions: [Int32], axes: AxisPositions? = nil, vision: VisionInput? = nil,
+    sequences: CachedRows, wanted: [Int32]
+  ) {
     self.ids = ids
     self.positions = positions
+    self.axes = axes
+    self.vision = vision
     self.sequences = sequences
     self.wanted = wanted
   }
@@ -74,6 +83,14 @@ extension QwenText {
   public func nextLogits(_ input: GenerationInput, _ generation: GenerationSetting) throws(Fault)
     -> Tensor
   {
+    try nextLogits(input, generation) { _, _ in nil }
+  }
+
+  /// - Parameter shown: what the placeholders of the row stand for.
+  func nextLogits(
+    _ input: GenerationInput, _ generation: GenerationSetting,
+    showing shown: (TextInput, Context) throws(Fault) -> PlacedTokens?
+  ) throws(Fault) -> Tensor {
     let engine = generation.engine
     let setting = try self.setting(input, generation)
     let context = Context(tape: Tape(recording: false), setting: setting)
@@ -82,8 +99,10 @@ extension QwenText {
     let text = TextInput(
       ids: try Tensor(input.ids + [Int32](repeating: 0, count: padding), on: engine),
       positions: input.positions + [Int32](repeating: 0, count: padding),
-      labels: VocabParallelCrossEntropy.Labels(shifted: [], weights: nil))
-    let x = try stream(text, plan: RecomputePlan(), in: context)
+      labels: VocabParallelCrossEntropy.Labels(shifted: [], weights: nil),
+      axes: input.axes?.padded(by: padding), vision: input.vision)
+    let x = try stream(
+      text, showing: try shown(text, context), plan: RecomputePlan(), in: context)
     input.sequences.advance()
     let whole = setting.sequenceParallel ? try context.gatherRows(x) : x
     let rows = try Tensor([input.wanted.count, config.hiddenSize], x.dtype, on: engine)
@@ -112,6 +131,28 @@ extension QwenText {
     setting.cached = input.sequences
     setting.rowSharers = generation.rowSharers
     return setting
+  }
+}
+
+extension QwenModel {
+  /// As that of the text model; the tower runs over the pictures of the rows.
+  public func nextLogits(_ input: GenerationInput, _ generation: GenerationSetting) throws(Fault)
+    -> Tensor
+  {
+    try text.nextLogits(input, generation) { (row, context) throws(Fault) in
+      try shown(row, in: context)
+    }
+  }
+}
+
+extension AxisPositions {
+  fileprivate func padded(by count: Int) -> AxisPositions {
+    var all = self
+    let zeros = [Int32](repeating: 0, count: count)
+    all.time += zeros
+    all.height += zeros
+    all.width += zeros
+    return all
   }
 }
 

@@ -41,7 +41,7 @@ public struct Router: Sendable {
     let setting = context.setting
     try x.require(.tp, [.same, .split(0)], in: "Router")
     let logits = try logits(of: x.tensor)
-    let own = setting.ownRows
+    let own = setting.routedRows
     let low = try adapter.map { (pair) throws(Fault) in
       try RouterAdapter(pair, x.tensor, keys: context.rowKeys(pair, own), addingTo: logits)
     }

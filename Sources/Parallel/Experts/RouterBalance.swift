@@ -22,7 +22,7 @@ struct RouterBalance: Sendable {
     let e = options.experts
     // Packed rows are one sequence; so are micro-batches of one padded row.
     let ranges = options.balancing == .sequenceAuxLoss ? setting.layout.paddedSequences : nil
-    let own = setting.ownRows
+    let own = setting.routedRows
     let whole = ranges ?? [0..<setting.layout.realTokens]
     sequences = whole.map { range in
       let clipped = range.clamped(to: own.lowerBound..<own.lowerBound + realRows)

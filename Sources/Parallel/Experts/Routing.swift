@@ -94,7 +94,7 @@ public struct Routing: Sendable {
         experts: choice.experts, gates: choice.gates, options: options, capacity: limit)
     }
     // Every rank sees the rows of the whole micro-batch and decides alike.
-    let rows = setting.ownRows.count
+    let rows = setting.routedRows.count
     var experts = [Int32](repeating: -1, count: rows * k)
     var gates = [Float](repeating: 0, count: rows * k)
     experts.replaceSubrange(0..<own * k, with: choice.experts)
@@ -106,9 +106,9 @@ public struct Routing: Sendable {
       tokens: setting.layout.realTokens, topK: k, experts: options.experts, factor: factor)
     let (kept, fill) = Capacity.keep(
       experts: allExperts, gates: allGates, options: options, capacity: limit)
-    let first = setting.ownRows.lowerBound
+    let first = setting.routedRows.lowerBound
     let mine = fill.map { rows in
-      rows.filter { setting.ownRows.contains($0) }.map { $0 - first }
+      rows.filter { setting.routedRows.contains($0) }.map { $0 - first }
     }
     return (Array(kept[first * k..<(first + own) * k]), mine)
   }

@@ -116,6 +116,18 @@ final class ChatServer: Sendable {
     return refuse(405, "this path takes \(allowed)", ["Allow: \(allowed)"])
   }
 
+  /// Clients give pictures as bytes: paths and addresses would open files of the server and of its
+  /// network to them.
+  private func refusal(of request: InferRequest) -> String? {
+    let media = request.images + request.videos
+    if !media.isEmpty, prompts.media == nil { return "the model reads text only" }
+    if media.contains(where: { !$0.lowercased().hasPrefix("data:") }) {
+      return "pictures and clips must be given as data: URLs with base64"
+    }
+    let inline = prompts.media != nil && request.messages.contains { $0.content.contains("<img>") }
+    return inline ? "a text may not hold <img>; give the picture as a part" : nil
+  }
+
   private var modelEntry: JSONValue {
     .object(
       JSONObject([
@@ -156,9 +168,7 @@ final class ChatServer: Sendable {
     if let name = call.model, name != model {
       return refuse(404, "the model \(name) is not served here; \(model) is", "model_not_found", [])
     }
-    if !call.request.images.isEmpty || !call.request.videos.isEmpty {
-      return refuse(400, "the model reads text only", nil, [])
-    }
+    if let reason = refusal(of: call.request) { return refuse(400, reason, nil, []) }
     let number = calls.withLock { count in
       count += 1
       return count
