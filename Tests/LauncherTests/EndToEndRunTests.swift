@@ -68,8 +68,8 @@ struct EndToEndRunTests {
     let evaluations = records.indices.filter { records[$0]["eval_loss"] != nil }
     #expect(evaluations == [3, 7, 8])
     let saved = try FileManager.default.contentsOfDirectory(atPath: job.folder.path + "/run")
-      .filter { $0.hasPrefix("iter_") }
-    #expect(saved.sorted() == ["iter_0000003", "iter_0000006"])
+      .filter { $0.hasPrefix("checkpoint-") }
+    #expect(saved.sorted() == ["checkpoint-3", "checkpoint-6"])
   }
 
   @Test("split rows are evaluated, and written to val_dataset.jsonl")

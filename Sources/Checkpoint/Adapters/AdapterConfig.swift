@@ -91,9 +91,6 @@ public struct AdapterConfig: Sendable {
     where root[key]?.bool == true {
       throw fault("\(key) true is not implemented")
     }
-    if let bias = root["bias"]?.string, bias != "none" {
-      throw fault("bias \"\(bias)\": trained biases are not implemented")
-    }
     for key in ["layer_replication", "trainable_token_indices"]
     where root[key].map({ !$0.isNull && $0.array?.isEmpty != true }) ?? false {
       throw fault("\(key) is not implemented")

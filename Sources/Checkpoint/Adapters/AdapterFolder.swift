@@ -93,7 +93,7 @@ public struct AdapterFolder: Sendable {
       }
     }
     guard !rest.contains(".lora_") else { return nil }
-    for word in [".modules_to_save.default", ".modules_to_save"] {
+    for word in [".modules_to_save.default", ".modules_to_save", ".base_layer"] {
       if let range = rest.range(of: word) { rest.removeSubrange(range) }
     }
     return .whole(String(rest))

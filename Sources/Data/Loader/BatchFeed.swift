@@ -23,9 +23,26 @@ final class IndexedFeed: BatchFeed {
 
   func batch(_ index: Int) throws(Fault) -> PackedBatch? {
     if let limit = schedule.microBatchLimit, index >= limit { return nil }
+    let layout = schedule.layout
+    guard index % layout.microBatchesPerEpoch < layout.filledMicroBatches else {
+      return plan.assembly.assemble([])
+    }
     var documents: [EncodedRow] = []
-    for sample in rows(index) { documents += try samples.documents(sample) }
+    let own = rows(index)
+    for sample in own { documents += try samples.documents(sample) }
+    if own.isEmpty { documents = try untrained() }
     return plan.assembly.assemble(documents)
+  }
+
+  /// What a rank runs when only others have rows of a micro-batch: it takes part in their collectives
+  /// and adds nothing.
+  private func untrained() throws(Fault) -> [EncodedRow] {
+    var documents = try samples.documents(0)
+    for i in documents.indices {
+      documents[i].labels = documents[i].labels.map { _ in -100 }
+      documents[i].lossScale = nil
+    }
+    return documents
   }
 
   /// The samples of micro-batch `index` of this rank.

@@ -9,6 +9,8 @@ public struct BatchPlan: Sendable, Equatable {
   /// nil = epochs without end.
   public var maxEpochs: Int?
   public var dataSharding = true
+  /// An epoch ends with a step of the rows that are left.
+  public var keepsRest = false
   public var assembly = BatchAssembly()
   /// `--num_workers`: threads that prepare batches ahead; 0 = when they are asked for.
   public var workers = 4

@@ -39,7 +39,9 @@ public final class BatchSource {
     guard case .indexed(let source) = samples else { return nil }
     let layout = try SamplerLayout(
       kind: plan.kind, rows: source.count, microBatchSize: plan.microBatchSize,
-      dataParallelSize: plan.dataParallelSize, dataSharding: plan.dataSharding)
+      dataParallelSize: plan.dataParallelSize, dataSharding: plan.dataSharding,
+      stepOfRest: plan.keepsRest
+        ? max(1, plan.globalBatchSize / max(1, plan.microBatchSize * plan.dataParallelSize)) : nil)
     return try TrainingSchedule(
       layout: layout, globalBatchSize: plan.globalBatchSize, maxEpochs: plan.maxEpochs)
   }
@@ -68,7 +70,8 @@ public final class BatchSource {
 
   private var stepBatch: Int { plan.microBatchSize * plan.dataParallelSize }
 
-  /// The next micro-batch, nil when the data end; the last step is always complete.
+  /// The next micro-batch, nil when the data end. The last step is always complete; with a step of the
+  /// rest its places without a row on any rank are empty batches.
   /// - Throws: `DATA-113` if no row could be encoded in place of a bad one.
   public func next() throws(Fault) -> PackedBatch? {
     let batch: PackedBatch?

@@ -23,11 +23,14 @@ public struct SamplerLayout: Sendable, Equatable {
   public let dataParallelSize: Int
   /// Each rank shuffles a shard of its own; false = all ranks deal from one permutation.
   public let dataSharding: Bool
+  /// Micro-batches of a step where an epoch ends with a step of what is left, as in the form of swift
+  /// sft; nil where rows that fill no micro-batch are dropped.
+  public let stepOfRest: Int?
 
   /// - Throws: `DATA-111` when not one micro-batch per rank can be filled.
   public init(
     kind: SamplerKind, rows: Int, microBatchSize: Int, dataParallelSize: Int,
-    dataSharding: Bool = true
+    dataSharding: Bool = true, stepOfRest: Int? = nil
   ) throws(Fault) {
     guard microBatchSize > 0, dataParallelSize > 0 else {
       throw Fault(
@@ -35,7 +38,7 @@ public struct SamplerLayout: Sendable, Equatable {
         "micro_batch_size \(microBatchSize) and data-parallel size "
           + "\(dataParallelSize) must be at least 1", at: .flag("micro_batch_size"))
     }
-    guard rows >= microBatchSize * dataParallelSize else {
+    guard rows >= (stepOfRest == nil ? microBatchSize * dataParallelSize : 1) else {
       throw Fault(
         .badSampler, "the data set has \(rows) rows, too few for one step",
         expected: "at least micro_batch_size × data-parallel size = "
@@ -46,19 +49,29 @@ public struct SamplerLayout: Sendable, Equatable {
     self.rows = rows
     self.microBatchSize = microBatchSize
     self.dataParallelSize = dataParallelSize
-    self.dataSharding = dataSharding
+    self.dataSharding = dataSharding && stepOfRest == nil
+    self.stepOfRest = stepOfRest
   }
 
   /// Rows that all ranks take together in one micro-batch (B).
   public var stepBatch: Int { microBatchSize * dataParallelSize }
-  /// Micro-batches of each rank in an epoch.
-  public var microBatchesPerEpoch: Int { rows / stepBatch }
-  /// Rows used in an epoch (N'); the rest is never used.
+  /// Micro-batches of each rank in an epoch; with a step of the rest its places, some of them empty.
+  public var microBatchesPerEpoch: Int {
+    guard let stepOfRest else { return rows / stepBatch }
+    let filled = (rows + stepBatch - 1) / stepBatch
+    return (filled + stepOfRest - 1) / stepOfRest * stepOfRest
+  }
+  /// Rows used in an epoch (N'), or its places; the rest is never used.
   public var usableRows: Int { microBatchesPerEpoch * stepBatch }
+  /// Micro-batches with at least one row on some rank.
+  public var filledMicroBatches: Int {
+    stepOfRest == nil ? microBatchesPerEpoch : (rows + stepBatch - 1) / stepBatch
+  }
 
   /// Rows that are permuted together.
   private var bucket: Int {
-    dataSharding
+    if stepOfRest != nil { return rows }
+    return dataSharding
       ? microBatchesPerEpoch * microBatchSize : rows / microBatchSize * microBatchSize
   }
 
@@ -67,9 +80,15 @@ public struct SamplerLayout: Sendable, Equatable {
     kind == .cyclic ? torchPermutation(bucket, seed: epoch) : []
   }
 
-  /// Rows of micro-batch `index` (from 0 in its epoch) of rank `rank`.
+  /// Rows of micro-batch `index` (from 0 in its epoch) of rank `rank`; with a step of the rest there may
+  /// be fewer than its size, or none.
   /// - Parameter permutation: of that epoch, from `permutation(epoch:)`.
   func rows(microBatch index: Int, rank: Int, permutation: [Int]) -> [Int] {
+    if stepOfRest != nil {
+      let start = min(index * stepBatch + rank * microBatchSize, rows)
+      let own = start..<min(start + microBatchSize, rows)
+      return kind == .cyclic ? Array(permutation[own]) : Array(own)
+    }
     guard kind == .cyclic else {
       let start = index * stepBatch + rank * microBatchSize
       return Array(start..<(start + microBatchSize))

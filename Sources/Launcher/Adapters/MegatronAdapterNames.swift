@@ -1,5 +1,6 @@
 import Model
 import Support
+import Tensor
 
 /// Names of an adapter in Megatron's form, one key per layer with the experts stacked.
 struct MegatronAdapterNames {
@@ -33,5 +34,22 @@ struct MegatronAdapterNames {
   static func saved(_ weight: String) -> String {
     guard let dot = weight.lastIndex(of: ".") else { return weight }
     return weight[..<dot] + ".modules_to_save.default" + weight[dot...]
+  }
+}
+
+extension QwenModel {
+  /// Where a tensor of this model lies in a checkpoint: layers are stacked when all have it, experts
+  /// always.
+  func storedName(_ name: String) -> StoredName {
+    guard let adapters, let layer = LayerName(name) else { return StoredName(name, config) }
+    var rest = layer.rest
+    for word in [".modules_to_save.default", ".lora_A.default", ".lora_B.default"] {
+      rest = rest.replacing(word, with: "")
+    }
+    let isEverywhere = (0..<config.layerCount).allSatisfy {
+      let weight = "decoder.layers.\($0).\(rest)"
+      return adapters.sites[weight] != nil || adapters.savedWeights.contains(weight)
+    }
+    return StoredName.candidates(name, config)[isEverywhere && config.isUniform ? 0 : 1]
   }
 }

@@ -37,6 +37,7 @@ struct PublishedAdapter: WeightSource {
     if sharesA { try sites.checkShared() }
     var plan = AdapterPlan()
     plan.dropout = folder.config.dropout
+    plan.stabilized = folder.config.stabilized
     var halves: [String: Half] = [:]
     var modules = folder.modules.map { PublishedModule(path: $0.path, sources: []) }
     for (weight, pieces) in sites.sites {

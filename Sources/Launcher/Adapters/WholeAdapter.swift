@@ -10,20 +10,6 @@ struct WholeAdapter {
   let map: NameMap
   let groups: RankGroups
 
-  /// Names and shapes, in the order of the model, the same on every rank.
-  var tensors: [(name: String, shape: [Int])] {
-    guard let plan = model.adapters else { return [] }
-    var result: [(String, [Int])] = []
-    for row in map.all {
-      if plan.savedWeights.contains(row.name) { result.append((row.name, row.shape)) }
-      guard let site = plan.sites[row.name] else { continue }
-      let names = AdapterNames(weight: row.name)
-      result.append((names.a, [site.width, row.shape[1]]))
-      result.append((names.b, [row.shape[0], site.rank]))
-    }
-    return result
-  }
-
   /// The whole of every tensor on every rank, fp32. Summed over ranks of which one holds each part.
   /// - Parameter local: this rank's part.
   /// - Communication: an all-reduce of the adapter's size.
@@ -33,13 +19,28 @@ struct WholeAdapter {
     let own = Dictionary(
       uniqueKeysWithValues: model.tunedParameters.map { ($0.name, $0) })
     var result: [String: [Float]] = [:]
-    for (name, shape) in tensors {
+    for (name, shape) in model.adapters?.tensors(map) ?? [] {
       var whole = [Float](repeating: 0, count: shape.reduce(1, *))
       if let parameter = own[name], groups.holdsFirstCopy(of: parameter) {
         parameter.slices.place(try local(parameter), into: &whole)
       }
       try groups.world.sum(&whole)
       result[name] = whole
+    }
+    return result
+  }
+}
+
+extension AdapterPlan {
+  /// Names and shapes of both halves and of the weights trained whole, in the order of the model.
+  func tensors(_ map: NameMap) -> [(name: String, shape: [Int])] {
+    var result: [(String, [Int])] = []
+    for row in map.all {
+      if savedWeights.contains(row.name) { result.append((row.name, row.shape)) }
+      guard let site = sites[row.name] else { continue }
+      let names = AdapterNames(weight: row.name)
+      result.append((names.a, [site.width, row.shape[1]]))
+      result.append((names.b, [row.shape[0], site.rank]))
     }
     return result
   }

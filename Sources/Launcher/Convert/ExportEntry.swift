@@ -26,6 +26,16 @@ public enum ExportEntry {
     guard let output = options.export.outputDir else {
       throw Fault(.wrongOptions, "no folder to write to", at: .flag("output_dir"))
     }
+    if options.export.merges {
+      try world.agreeing { () throws(Fault) in
+        guard world.rank == 0 else { return }
+        try AdapterConversion(
+          options: options, engine: try options.run.engine(options.report.launch), output: output,
+          logger: logger
+        ).run()
+      }
+      return true
+    }
     if options.export.toCachedDataset {
       // One rank encodes with all threads; the others wait.
       try world.agreeing { () throws(Fault) in

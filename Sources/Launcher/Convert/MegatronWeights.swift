@@ -27,6 +27,11 @@ struct MegatronWeights: WeightSource {
     self.config = config
   }
 
+  /// Whether the checkpoint has a tensor of that name, stacked or not.
+  func has(_ name: String) -> Bool {
+    StoredName.candidates(name, config).contains { reader[$0.key] != nil }
+  }
+
   /// Where a tensor lies: whole, or gate and up rows apart, as some models store a gated layer.
   private struct Place {
     let stored: StoredName
@@ -46,7 +51,8 @@ struct MegatronWeights: WeightSource {
       throw Fault(
         .badModelWeights, "the checkpoint holds adapters, not whole weights",
         at: .file(reader.folder),
-        fix: "name it with --mcore_adapters and the base with --mcore_model")
+        fix: "name it with --mcore_adapters (in training --adapter_load) and the base with "
+          + "--mcore_model (--load)")
     }
     throw Fault(
       .badModelWeights, "the checkpoint has no tensor \(candidates[0].key)",

@@ -65,7 +65,8 @@ struct PublishedExport {
       try units.publish(from: staging, to: output)
       try Folder.remove(staging)
       try folder.copyCompanions(to: output, replacing: replacesFiles)
-      try writeConfig(units.shards.files[0].tensors.first?.dtype ?? .bfloat16, to: output)
+      try folder.writeConfiguration(
+        dtype: units.shards.files[0].tensors.first?.dtype ?? .bfloat16, to: output)
       try Manifest(iteration: 0, info: JSONObject(), files: files).write(to: output)
     }
     return Result(
@@ -92,10 +93,13 @@ struct PublishedExport {
       }
     }
   }
+}
 
+extension ModelFolder {
   /// `config.json` with the type that was written, in the spelling the source has.
-  private func writeConfig(_ dtype: DType, to output: String) throws(Fault) {
-    var root = folder.configuration
+  /// - Throws: `FILE-003`.
+  func writeConfiguration(dtype: DType, to output: String) throws(Fault) {
+    var root = configuration
     let names: [DType: String] = [
       .float32: "float32", .bfloat16: "bfloat16", .float16: "float16",
     ]

@@ -14,13 +14,19 @@ enum WeightShards {
   static func own(
     _ model: QwenModel, half: Bool = false, isWriter: (Parameter) -> Bool
   ) -> [TensorShard] {
-    model.parameters.filter(isWriter).flatMap { shards(of: $0, model.config, half: half) }
+    // A checkpoint of adapters holds what was trained, and the base stays where it is.
+    let stored = model.adapters == nil ? model.parameters : model.tunedParameters
+    return stored.filter(isWriter).flatMap {
+      let isSaved = model.adapters != nil && !$0.role.isAdapter
+      return shards(
+        of: $0, at: model.storedName(isSaved ? MegatronAdapterNames.saved($0.name) : $0.name),
+        half: half)
+    }
   }
 
   private static func shards(
-    of parameter: Parameter, _ config: QwenConfig, half: Bool
+    of parameter: Parameter, at place: StoredName, half: Bool
   ) -> [TensorShard] {
-    let place = StoredName(parameter.name, config)
     let slices = parameter.slices
     let spec = TensorSpec(
       place.key, half ? .float16 : parameter.dtype,

@@ -35,7 +35,8 @@ public struct ExportOptions: ProgramOptions {
       name: .export, defaults: ExportOptions(), table: table)
     definition.reload = { parsed, complaints in
       SavedArguments.reloadForReading(
-        &parsed, from: ["mcore_model", "model"], table: table, loadArgs: true, &complaints)
+        &parsed, from: ["mcore_adapters", "adapters", "mcore_model", "model"], table: table,
+        loadArgs: true, &complaints)
     }
     definition.derive = { options, _ in options.derive() }
     definition.rules = rules
@@ -46,8 +47,8 @@ public struct ExportOptions: ProgramOptions {
     OptionRule("an_action") { options in
       options.export.actions > 0
         ? nil
-        : "nothing to do: give --to_mcore true, --to_hf true, "
-          + "--to_cached_dataset true, --inspect, --verify or --diff"
+        : "nothing to do: give --to_mcore true, --to_hf true, --merge_lora true, "
+          + "--to_peft_format true, --to_cached_dataset true, --inspect, --verify or --diff"
     },
     OptionRule("one_action") { options in
       options.export.toMcore && options.export.toHF
@@ -65,7 +66,7 @@ public struct ExportOptions: ProgramOptions {
         ? "--to_cached_dataset reads whole data sets: no --streaming" : nil
     },
     OptionRule("to_hf_needs_checkpoint") { options in
-      options.export.toHF && options.export.mcoreModel == nil
+      options.export.toHF && options.export.mcoreModel == nil && !options.export.merges
         ? "Please specify `--mcore_model`." : nil
     },
     OptionRule("checkpoint_exists", code: .missingFile) { options in
@@ -73,12 +74,26 @@ public struct ExportOptions: ProgramOptions {
       return "--mcore_model: path: '\(path)' does not exist"
     },
     OptionRule("model_known") { options in
-      options.model.model == nil && !options.export.isReading
+      options.model.model == nil && !options.export.isReading && !options.export.merges
         ? "Please set --model <model_id_or_path>" : nil
+    },
+    OptionRule("merge_needs_adapter") { options in
+      options.export.mergeLoRA && options.export.adapters.isEmpty
+        && options.export.mcoreAdapters.isEmpty
+        ? "--merge_lora needs the adapter: --adapters DIR" : nil
+    },
+    OptionRule("peft_needs_run") { options in
+      options.export.toPEFT && options.export.mcoreAdapters.isEmpty
+        ? "--to_peft_format needs the run of the adapter: --mcore_adapters DIR" : nil
+    },
+    OptionRule("one_adapter") { options in
+      options.export.adapters.count + options.export.mcoreAdapters.count > 1
+        ? "one adapter is merged at a time: give one folder with --adapters or --mcore_adapters"
+        : nil
     },
     OptionRule("output_is_new") { options in
       guard let path = options.export.outputDir, PathText.exists(path), !options.export.existOK,
-        !Conversions.isUnfinished(path)
+        !Conversions.isUnfinished(path), !options.export.mergeLoRA
       else { return nil }
       return "--output_dir: \(path) already exists.; take another folder or give --exist_ok true"
     },
@@ -87,11 +102,22 @@ public struct ExportOptions: ProgramOptions {
   /// `<source>-mcore` or `<source>-hf` beside the source that has an `args.json`, else in the
   /// working folder.
   mutating func derive() {
-    guard export.outputDir == nil, export.toMcore || export.toHF || export.toCachedDataset else {
+    guard export.outputDir == nil,
+      export.toMcore || export.toHF || export.merges || export.toCachedDataset
+    else { return }
+    let suffix =
+      export.mergeLoRA
+      ? "merged"
+      : export.toCachedDataset
+        ? "cached_dataset" : export.toPEFT ? "peft" : export.toMcore ? "mcore" : "hf"
+    let folders = [
+      export.adapters.first, export.mcoreAdapters.first, export.mcoreModel, model.model,
+    ].compactMap { $0 }.map(PathText.absolute)
+    if export.mergeLoRA, let adapter = folders.first {
+      export.outputDir = adapter + "-merged"
+      report.notes.append("output_dir=\(adapter)-merged")
       return
     }
-    let suffix = export.toCachedDataset ? "cached_dataset" : export.toHF ? "hf" : "mcore"
-    let folders = [export.mcoreModel, model.model].compactMap { $0 }.map(PathText.absolute)
     if let source = folders.first(where: { PathText.exists($0 + "/" + SavedArguments.fileName) }) {
       export.outputDir = source + "-" + suffix
     } else if let name = model.model?.split(separator: "/").last {

@@ -16,7 +16,13 @@ extension TrainingOptions {
       logging.evalInterval = swift.evalSteps ?? checkpoint.saveInterval
     }
     if !given.isGiven("log_interval") { logging.logInterval = swift.loggingSteps }
-    if !given.isGiven("load"), let folder = swift.resumeFromCheckpoint { checkpoint.load = folder }
+    if let folder = swift.resumeFromCheckpoint {
+      if tuner.trainType == .lora {
+        if tuner.adapterLoad == nil { tuner.adapterLoad = folder }
+      } else if !given.isGiven("load") {
+        checkpoint.load = folder
+      }
+    }
     if swift.saveOnlyModel { checkpoint.noSaveOptim = true }
     if swift.saveStrategy == .no, !given.isGiven("save_interval"), !given.isGiven("save_steps") {
       checkpoint.saveInterval = Int.max

@@ -133,7 +133,7 @@ struct ParityWriter {
     guard let folder else { return }
     try makeFolder(folder)
     let names = golden.names.filter { values[$0] != nil }
-    try GoldenWriter.write(
+    try FloatTensors.write(
       names.map { ($0, golden.shape($0), values[$0] ?? []) }, to: folder + "/" + name)
   }
 

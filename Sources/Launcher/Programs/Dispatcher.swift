@@ -50,12 +50,11 @@ public struct Dispatcher: Sendable {
     guard let word = words.first else { throw unknown("no command was given") }
     if ["-h", "--help", "help"].contains(word) { return .print(Self.commandList) }
     let name = OptionName.normal(Substring(word))
-    if name == "rlhf" || name == "merge_lora" {
-      throw Fault(
-        .refusedOption,
-        name == "rlhf" ? "preference training (rlhf) is not supported" : TunerFlags.noAdapters)
+    if name == "rlhf" {
+      throw Fault(.refusedOption, "preference training (rlhf) is not supported")
     }
-    guard let program = ProgramName(rawValue: name) else {
+    let merges = name == "merge_lora"
+    guard let program = merges ? .export : ProgramName(rawValue: name) else {
       throw unknown("\"\(word)\" is not a command")
     }
     let path = folder + "/" + program.binary
@@ -64,7 +63,7 @@ public struct Dispatcher: Sendable {
         .programMissing, "the program is not beside the dispatcher", at: .file(path),
         fix: "build or install all programs into one folder")
     }
-    let rest = Array(words.dropFirst())
+    let rest = (merges ? ["--merge_lora", "true"] : []) + words.dropFirst()
     guard Self.launched.contains(program), launch.processesPerNode != nil,
       !launch.world.isInsideMPI, !Self.asksForText(rest)
     else { return .run(Command(program: path, arguments: rest)) }

@@ -19,7 +19,9 @@ struct CheckpointContent {
       run.model, half: run.precision == .fp16, isWriter: { run.holdsFirstCopy(of: $0) })
     var objects: [ObjectShard] = []
     if run.groups.isFirst {
-      if flags.teExtraState { objects += MegatronObjects.extraState(run.folder.config) }
+      if flags.teExtraState, run.model.adapters == nil {
+        objects += MegatronObjects.extraState(run.folder.config)
+      }
       objects.append(
         ObjectShard(
           RunState.objectKey, value: CheckpointContent.state(run, window).value))

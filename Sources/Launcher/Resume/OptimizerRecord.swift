@@ -26,7 +26,7 @@ struct OptimizerRecord {
     var shards: [TensorShard] = []
     for owned in optimizer.ownedStates {
       guard let parameter = parameters[owned.name], writes(parameter) else { continue }
-      let place = StoredName(owned.name, run.folder.config)
+      let place = run.model.storedName(owned.name)
       let pieces = StatePieces.cut(owned.range, of: parameter.slices, merging: true)
       for kind in optimizer.stateKinds {
         guard let part = OptimizerPart(rawValue: kind.rawValue) else { continue }
@@ -59,7 +59,8 @@ struct OptimizerRecord {
   /// Whether this rank writes what it owns of a parameter: of several that own the same, one does.
   private func writes(_ parameter: Parameter) -> Bool {
     guard optimizer.options.isDistributed else { return run.holdsFirstCopy(of: parameter) }
-    return parameter.role.isExpert || !parameter.role.isReplicated || run.groups.tp.rank == 0
+    let peers = parameter.role.isExpert ? run.groups.etp : run.groups.tp
+    return !parameter.role.isReplicated || peers.rank == 0
   }
 
   /// The member `optimizer` of `common.pt`. Dense and expert weights are two optimizers of Megatron's.

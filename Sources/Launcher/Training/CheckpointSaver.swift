@@ -24,7 +24,9 @@ final class CheckpointSaver {
   init(_ run: TrainingRun) { self.run = run }
 
   func path(of iteration: Int) -> String {
-    run.directory + "/" + CheckpointName.iteration(iteration).folder
+    run.options.form == .swift
+      ? SwiftFormFolder(run: run).path
+      : run.directory + "/" + CheckpointName.iteration(iteration).folder
   }
 
   private var world: any Communicator { run.groups.world }
@@ -39,10 +41,12 @@ final class CheckpointSaver {
   func save(_ window: LogWindowState, waits: Bool) throws(Fault) -> Bool {
     let iteration = run.position.iteration
     let id = try world.shared(world.rank == 0 ? SaveID.make() : "")
+    let swift = run.options.form == .swift ? SwiftFormFolder(run: run) : nil
     let probe = SaveFault.probe(run.options.run.inject, rank: world.rank, step: iteration)
     let commit = CheckpointCommit(
-      root: run.directory, name: .iteration(iteration), id: id, probe: probe)
-    let isBackground = flags.asyncSave && !waits
+      root: swift?.staging(id) ?? run.directory, name: .iteration(iteration), id: id, probe: probe)
+    // What the form of swift sft puts beside the state is of this moment, too.
+    let isBackground = flags.asyncSave && !waits && swift == nil
     try abandoning(commit) { () throws(Fault) in
       try world.agreeing { () throws(Fault) in if world.rank == 0 { try commit.prepare() } }
       let content = try CheckpointContent(run, window: window)
@@ -110,7 +114,12 @@ final class CheckpointSaver {
       try body()
     } catch {
       // Half a checkpoint would fill the disk; what went wrong is told by the first fault.
-      if world.rank == 0 { try? commit.abandon() }
+      if world.rank == 0 {
+        try? commit.abandon()
+        if run.options.form == .swift {
+          try? Folder.remove(SwiftFormFolder(run: run).staging(commit.id))
+        }
+      }
       throw error
     }
   }
@@ -127,8 +136,8 @@ final class CheckpointSaver {
       let files = try TorchDistWriter.finish(commit.staging, reports: reports, common: common)
       try commit.finish(files: files, info: RunFacts.json(run))
     }
-    run.logger.info("saved \(path(of: iteration))")
     try accompany(commit)
+    run.logger.info("saved \(path(of: iteration))")
   }
 
   /// What belongs beside the checkpoint, and older ones that are too many.
@@ -139,6 +148,13 @@ final class CheckpointSaver {
       // A job that was killed may have left parts of a save; it is dead by now.
       _ = try? CheckpointFolder.mend(run.directory, now: Int(Date().timeIntervalSince1970))
       try run.folder.copyCompanions(to: run.directory)
+    }
+    if run.options.form == .swift {
+      let swift = SwiftFormFolder(run: run)
+      try swift.write(commit.id)
+      return try world.agreeing { () throws(Fault) in
+        if world.rank == 0 { try swift.finish(commit.id) }
+      }
     }
     if flags.saveSafetensors { try copy.write(commit.name) }
     guard world.rank == 0, let keep = flags.saveTotalLimit else { return }

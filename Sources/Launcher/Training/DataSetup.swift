@@ -142,6 +142,10 @@ struct DataSetup {
   func validationSource(_ samples: PreparedSamples) throws(Fault) -> BatchSource {
     var plan = plan(nil)
     plan.kind = .single
+    if plan.keepsRest {
+      plan.microBatchSize = options.swift.perDeviceEvalBatchSize
+      plan.globalBatchSize = plan.microBatchSize * dataParallel.size
+    }
     return try BatchSource(samples, plan: plan)
   }
 
@@ -154,6 +158,7 @@ struct DataSetup {
     plan.dataParallelRank = dataParallel.rank
     plan.dataParallelSize = dataParallel.size
     plan.maxEpochs = epochs
+    plan.keepsRest = options.form == .swift && !flags.streaming
     plan.workers = flags.numWorkers
     plan.prefetch = max(1, flags.dataloaderPrefetchFactor)
     plan.assembly = BatchAssembly(padToken: padID, multiple: 1, paddingFree: flags.paddingFree)

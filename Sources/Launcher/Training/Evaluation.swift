@@ -6,7 +6,8 @@ import Support
 import Tensor
 
 /// Loss on the validation data: the same rows, in order, every time; no dropout, no auxiliary loss, and
-/// the capacity of experts as in training.
+/// the capacity of experts as in training. The mean is over tokens; in the form of swift sft over
+/// batches, as there.
 struct Evaluation {
   let run: TrainingRun
 
@@ -26,7 +27,7 @@ struct Evaluation {
     guard let source = run.validation else {
       throw Fault(.internalError, "an evaluation without validation data")
     }
-    let batch = run.options.schedule.globalBatchSize
+    let batch = run.evaluationBatch.rows
     if isFinal {
       run.logger.info(StartupText.evaluating(samples: run.evalIterations * batch))
     }
@@ -51,8 +52,9 @@ struct Evaluation {
       run.position.consumedValidationSamples += batch
     }
     let total = try tally.total(over: run.groups.dp)
+    let loss = run.options.form == .swift ? total.meanOfBatches : total.mean
     var record = EvalRecord(
-      iteration: run.position.iteration, losses: [NamedLoss("lm loss", total.mean)])
+      iteration: run.position.iteration, losses: [NamedLoss("lm loss", loss)])
     record.tokenAccuracy = total.accuracy
     record.isFinal = isFinal
     record.consumedSamples = run.position.consumedTrainSamples
@@ -62,7 +64,7 @@ struct Evaluation {
   /// The micro-batches of one evaluation step; the data begin again when they end.
   private func rows(_ source: BatchSource) throws(Fault) -> [ModelRow] {
     var rows: [ModelRow] = []
-    while rows.count < run.microBatches {
+    while rows.count < run.evaluationBatch.microBatches {
       if let batch = try source.next() {
         rows.append(try run.row(batch))
       } else {

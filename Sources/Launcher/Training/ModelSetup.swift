@@ -67,13 +67,15 @@ struct ModelSetup {
     return plan
   }
 
-  /// Builds the model and fills it: from the checkpoint of `--load`, else from published weights in the
-  /// model's folder, else at random.
-  /// - Throws: `MODEL-103`, `CKPT-…`, `MEM-001`.
+  /// Builds the model, with adapters where they are trained, and fills it: from the checkpoint of
+  /// `--load`, else from published weights in the model's folder, else at random.
+  /// - Throws: `MODEL-103`, `CKPT-…`, `OPT-140`, `MEM-001`.
   func build(from loaded: LoadedCheckpoint?) throws(Fault) -> QwenModel {
     try options.run.requireMultiplied(dtype)
+    let adapters = try AdapterSetup(options, folder.config)
     let model = try QwenModel(
-      folder.config, layout: groups.layout, dtype: dtype, router: router(), on: engine)
+      folder.config, layout: groups.layout, dtype: dtype, router: router(),
+      adapters: adapters?.plan, on: engine)
     if let loaded {
       try model.load(from: MegatronWeights(loaded.reader, folder.config))
     } else if !options.checkpoint.noInitialization {
@@ -82,6 +84,7 @@ struct ModelSetup {
       try model.load(
         from: PublishedWeightSource(try PublishedFolder(folder.path), folder.config))
     }
+    try adapters?.fill(model, seed: options.schedule.seed)
     if precision == .fp16 {
       for parameter in model.parameters { try parameter.tensor.roundToHalf() }
     }
@@ -91,6 +94,8 @@ struct ModelSetup {
   /// `--freeze_parameters…` and their opposites, in the reference's order.
   /// - Returns: warnings about names that match nothing.
   func freeze(_ model: QwenModel) -> [String] {
-    FreezeRules(options.tuner).apply(to: model.parameters)
+    // The base is frozen, and what is trained beside adapters is said by other flags.
+    guard model.adapters == nil else { return [] }
+    return FreezeRules(options.tuner).apply(to: model.parameters)
   }
 }

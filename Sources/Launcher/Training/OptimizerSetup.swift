@@ -25,6 +25,11 @@ struct OptimizerSetup {
     schedule.warmupInit = options.extra.lrWarmupInit
     schedule.warmupIterations = flags.lrWarmupIters
     schedule.warmupFraction = flags.lrWarmupFraction
+    if options.form == .swift, let fraction = flags.lrWarmupFraction {
+      // A begun step of warm-up is a whole one in this form.
+      schedule.warmupIterations = Int((fraction * Double(trainIterations)).rounded(.up))
+      schedule.warmupFraction = nil
+    }
     schedule.decayIterations = flags.lrDecayIters
     schedule.stableDecayStyle = .init(rawValue: flags.lrWSDDecayStyle.rawValue) ?? .exponential
     schedule.stableDecayIterations = flags.lrWSDDecayIters

@@ -1,8 +1,10 @@
 import Checkpoint
 import Foundation
+import Model
 import Support
 
-/// `--save_safetensors`: the published form of a checkpoint, in `iter_0000120-hf` beside it.
+/// `--save_safetensors`: the published form of a checkpoint, in `iter_0000120-hf` beside it; of adapters
+/// their PEFT folder.
 ///
 /// It is made from the checkpoint as it lies on the disk, by all ranks together, in a hidden folder
 /// that gets its name when it is complete.
@@ -18,11 +20,16 @@ struct PublishedCopy {
     let hidden = "\(run.directory)/.tmp_\(name.folder)-hf_\(id)"
     let world = run.groups.world
     do {
-      _ = try PublishedExport(
-        folder: run.folder, world: world, threads: 1, logger: run.logger
-      ).write("\(run.directory)/\(name.folder)", to: hidden)
+      let checkpoint = "\(run.directory)/\(name.folder)"
+      if run.model.adapters == nil {
+        _ = try PublishedExport(
+          folder: run.folder, world: world, threads: 1, logger: run.logger
+        ).write(checkpoint, to: hidden)
+      }
       try world.agreeing { () throws(Fault) in
-        if world.rank == 0 { try publish(name, from: hidden) }
+        guard world.rank == 0 else { return }
+        if run.model.adapters != nil { try writeAdapter(checkpoint, to: hidden) }
+        try publish(name, from: hidden)
       }
     } catch {
       // What is there is half a model; the fault is what matters.
@@ -30,6 +37,13 @@ struct PublishedCopy {
       throw error
     }
     run.logger.info("saved \(path(name))")
+  }
+
+  private func writeAdapter(_ checkpoint: String, to folder: String) throws(Fault) {
+    let adapter = try AdapterCheckpoint(checkpoint, run.folder.config)
+    try AdapterExport(
+      map: NameMap(run.folder.config), plan: adapter.plan, baseModel: run.folder.path
+    ).write(from: adapter, engine: run.engine, to: folder)
   }
 
   private func publish(_ name: CheckpointName, from hidden: String) throws(Fault) {

@@ -82,7 +82,8 @@ final class Trainer {
       var rows: [ModelRow] = []
       for _ in 0..<run.microBatches {
         guard let batch = try run.source.next() else { return nil }
-        rows.append(try run.row(batch))
+        // The last step of an epoch may have fewer, on all ranks alike.
+        if !batch.inputIDs.isEmpty { rows.append(try run.row(batch)) }
       }
       return rows
     }
@@ -98,6 +99,9 @@ final class Trainer {
   private func evaluate(isFinal: Bool) throws(Fault) {
     record.pause()
     let result = try evaluation.evaluate(isFinal: isFinal)
+    if let loss = result.losses.first?.value, loss < run.best?.loss ?? .infinity {
+      run.best = (run.position.iteration, loss)
+    }
     try recordAgreed { (record) throws(Fault) in try record.add(result) }
     record.resume()
   }

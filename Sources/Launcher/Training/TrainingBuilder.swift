@@ -63,12 +63,16 @@ struct TrainingBuilder {
     }
     sayData(prepared, data, logger)
     let setup = ModelSetup(options: options, folder: folder, groups: groups, engine: engine)
-    let loaded = try load(logger)
+    let loaded = try load(options.checkpoint.load, logger)
+    let adapter = try load(options.adapterCheckpoint, logger)
     let model = try world.agreeing { () throws(Fault) in try setup.build(from: loaded) }
     for warning in setup.freeze(model) { logger.warning(warning) }
     try checkTrainable(model)
     sayLoaded(loaded, logger)
-    let resume = loaded.flatMap { Resume($0, options) }
+    // With adapters the base is weights only, and the run goes on from the adapter's checkpoint.
+    let resume = (options.tuner.trainType == .lora ? adapter : loaded).flatMap {
+      Resume($0, options)
+    }
     var position = try resume?.position() ?? TrainingPosition()
     let source = try data.source(
       prepared.train,
@@ -100,9 +104,9 @@ struct TrainingBuilder {
     return run
   }
 
-  /// The checkpoint of `--load`, found and checked by all ranks together.
-  private func load(_ logger: Logger) throws(Fault) -> LoadedCheckpoint? {
-    guard let path = options.checkpoint.load else { return nil }
+  /// A checkpoint, found and checked by all ranks together.
+  private func load(_ path: String?, _ logger: Logger) throws(Fault) -> LoadedCheckpoint? {
+    guard let path else { return nil }
     do throws(Fault) {
       return try LoadedCheckpoint.open(
         path, fallback: options.checkpoint.onCorrupt == .previous ? .newestComplete : .stop,

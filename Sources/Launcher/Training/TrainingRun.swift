@@ -34,10 +34,20 @@ final class TrainingRun {
   var restoredWindow = LogWindowState()
   /// Seed of all random numbers; that of the checkpoint when the run goes on from one.
   var seed: Int
+  /// The evaluation with the lowest loss so far.
+  var best: (iteration: Int, loss: Double)?
 
   /// Micro-batches of one step on this rank.
   var microBatches: Int {
     options.schedule.globalBatchSize / (options.schedule.microBatchSize * groups.dp.size)
+  }
+
+  /// Rows that all ranks take in one step of an evaluation, and the micro-batches of a rank in it.
+  var evaluationBatch: (rows: Int, microBatches: Int) {
+    guard options.form == .swift else {
+      return (options.schedule.globalBatchSize, microBatches)
+    }
+    return (options.swift.perDeviceEvalBatchSize * groups.dp.size, 1)
   }
 
   init(_ parts: TrainingBuilder.Parts) {

@@ -37,6 +37,16 @@ extension TrainingRun {
     return setting
   }
 
+  /// What the dropout of adapters in a micro-batch is drawn from: the step and the place in the global
+  /// batch, so that neither the layout nor a stop in between changes it.
+  func dropoutKey(microBatch: Int) -> UInt64? {
+    guard let plan = model.adapters, plan.dropout > 0 else { return nil }
+    let random = CounterRandom(
+      seed: UInt64(bitPattern: Int64(seed)), purpose: "adapter dropout")
+    let perStep = options.schedule.globalBatchSize / options.schedule.microBatchSize
+    return random.bits(position.iteration * perStep + microBatch)
+  }
+
   var normalization: LossNormalization {
     options.precision.calculatePerTokenLoss ?? true ? .perToken : .perMicroBatch
   }
@@ -94,7 +104,8 @@ struct TrainingStep {
     run.optimizer.beginStep(microBatches: rows.count)
     for (m, row) in rows.enumerated() {
       try run.optimizer.beginMicroBatch(m)
-      let result = try microBatch(row, tokens: tokens, of: rows.count, statistics)
+      let result = try microBatch(
+        row, number: m * dp.size + dp.rank, tokens: tokens, of: rows.count, statistics)
       run.optimizer.endMicroBatch(m)
       let sums = TokenSums(result)
       bad = bad ?? judge(Float(sums.loss), policy)
@@ -148,7 +159,8 @@ struct TrainingStep {
   }
 
   private func microBatch(
-    _ row: ModelRow, tokens: Int, of microBatches: Int, _ statistics: RouterStatistics?
+    _ row: ModelRow, number: Int, tokens: Int, of microBatches: Int,
+    _ statistics: RouterStatistics?
   ) throws(Fault) -> VocabParallelCrossEntropy.Result {
     let mode = run.normalization
     let dp = run.groups.dp.size
@@ -165,9 +177,9 @@ struct TrainingStep {
       ? (tokens > 0 ? 1 / Float(tokens) : 0) : 1 / Float(microBatches * dp)
     seeds.auxiliary = Float(scale) * auxiliary
     let tape = Tape()
-    let context = Context(
-      tape: tape,
-      setting: run.setting(row, seeds: seeds, training: true, statistics: statistics))
+    var setting = run.setting(row, seeds: seeds, training: true, statistics: statistics)
+    setting.dropoutKey = run.dropoutKey(microBatch: number)
+    let context = Context(tape: tape, setting: setting)
     let result = try run.model.loss(row.input, plan: run.plan, in: context)
     try tape.seed(result.loss, with: try Tensor([1], [1], on: run.engine))
     try tape.backward()

@@ -25,6 +25,8 @@ public struct AdapterChoice: Sendable, Equatable {
   public var pattern: String?
   /// Modules trained whole, by the end of their name in either spelling.
   public var modulesToSave: [String] = []
+  /// The biases of the base are trained too.
+  public var trainsBiases = false
 
   public init() {}
 
@@ -36,6 +38,7 @@ public struct AdapterChoice: Sendable, Equatable {
     var plan = AdapterPlan()
     plan.dropout = dropout
     plan.dtype = dtype
+    plan.stabilized = stabilized
     let matcher = try TargetMatcher(targets: targets, pattern: pattern)
     var unused = Set(pattern == nil ? targets : [])
     for row in map.all {
@@ -63,6 +66,9 @@ public struct AdapterChoice: Sendable, Equatable {
       throw noMatch("target_modules", name, map)
     }
     plan.savedWeights = try savedWeights(map)
+    if trainsBiases {
+      plan.savedWeights.formUnion(map.all.map(\.name).filter { $0.hasSuffix(".bias") })
+    }
     return plan
   }
 
@@ -165,12 +171,12 @@ struct TargetMatcher {
 }
 
 /// A weight that can have an adapter, seen as the modules it is made of.
-struct AdaptableLinear {
+package struct AdaptableLinear {
   let row: NameMapRow
   var isRouter: Bool { row.name.hasSuffix(".router.weight") }
 
   /// nil for norms, tables, the output layer, and the vision tower, whose maps have no adapters.
-  init?(_ row: NameMapRow) {
+  package init?(_ row: NameMapRow) {
     guard row.shape.count == 2, row.name.hasSuffix(".weight"),
       !row.name.hasSuffix("output_layer.weight"), !row.name.hasPrefix(QwenVision.prefix),
       !row.name.hasSuffix("word_embeddings.weight")
@@ -178,13 +184,13 @@ struct AdaptableLinear {
     self.row = row
   }
 
-  struct Module {
-    let name: String
+  package struct Module {
+    package let name: String
     let published: String?
     let rows: [Range<Int>]
   }
 
-  func modules(_ form: AdapterChoice.Form) -> [Module] {
+  package func modules(_ form: AdapterChoice.Form) -> [Module] {
     switch form {
     case .fused:
       var name = AdaptableLinear.module(of: row.name)

@@ -39,6 +39,8 @@ public struct AdapterPlan: Sendable, Equatable {
   /// Weights that are trained whole beside the adapters.
   public var savedWeights: Set<String> = []
   public var dropout = 0.0
+  /// Scales were made with the root of the rank.
+  public var stabilized = false
   /// Type the adapters are held and computed in.
   public var dtype = DType.float32
 

@@ -14,16 +14,23 @@ public struct LossTally: Sendable {
     public var tokens = 0
     /// Trained tokens that were predicted right.
     public var right = 0
+    /// Σ of the means of micro-batches with trained tokens, and their number.
+    public var means = 0.0
+    public var batches = 0
     public init() {}
 
     public static func += (a: inout Total, b: Total) {
       a.sum += b.sum
       a.tokens += b.tokens
       a.right += b.right
+      a.means += b.means
+      a.batches += b.batches
     }
 
     /// Mean loss per trained token; 0 when nothing was trained (the caller warns).
     public var mean: Double { tokens > 0 ? sum / Double(tokens) : 0 }
+    /// Plain mean of the micro-batches' means: a short one counts as much as a full one.
+    public var meanOfBatches: Double { batches > 0 ? means / Double(batches) : 0 }
     /// Share of trained tokens predicted right; nil when nothing was trained.
     public var accuracy: Double? { tokens > 0 ? Double(right) / Double(tokens) : nil }
   }
@@ -66,6 +73,9 @@ public struct LossTally: Sendable {
         total.sum += all[place]
         total.tokens += Int(all[place + 1])
         total.right += Int(all[place + 2])
+        guard all[place + 1] > 0 else { continue }
+        total.means += all[place] / all[place + 1]
+        total.batches += 1
       }
     }
     return total

@@ -113,7 +113,7 @@ struct InferEngineTests {
           (0..<shape.reduce(1, *)).map { Float(random.normal($0)) * scale }
         )
       }
-      try GoldenWriter.write(tensors, to: path + "/adapter_model.safetensors")
+      try FloatTensors.write(tensors, to: path + "/adapter_model.safetensors")
       return path
     }
     func answer(_ path: String?, merges: Bool = false) async throws -> String {

@@ -58,8 +58,15 @@ struct DispatcherTests {
   @Test("commands of the reference that are not built are refused with a sentence")
   func refused() throws {
     #expect(try Self.fault(["rlhf"]).code == .refusedOption)
-    #expect(try Self.fault(["merge-lora"]).code == .refusedOption)
-    #expect(try Self.fault(["merge_lora"]).code == .refusedOption)
+  }
+
+  @Test("merge-lora is the export that merges", arguments: ["merge-lora", "merge_lora"])
+  func merging(word: String) throws {
+    guard case .run(let command) = try Self.dispatcher().plan([word, "--adapters", "DIR"]) else {
+      throw Unexpected(what: "text")
+    }
+    #expect(command.program.hasSuffix("megatron-export"))
+    #expect(command.arguments == ["--merge_lora", "true", "--adapters", "DIR"])
   }
 
   @Test("a program that is not installed is named")

@@ -49,10 +49,33 @@ enum IdleOptions {
     Rule(["moe_token_drop_policy", "moe_capacity_scope"], "only with --moe_expert_capacity_factor")
     { $0.experts.expertCapacityFactor == nil },
     Rule(["no_load_optim", "finetune", "on_corrupt", "load_args"], "only with --load") {
-      $0.checkpoint.load == nil
+      $0.checkpoint.load == nil && $0.adapterCheckpoint == nil
     },
     Rule(["seed"], "weights come from files and there is no dropout") {
-      $0.checkpoint.load != nil || $0.checkpoint.noInitialization
+      ($0.checkpoint.load != nil || $0.checkpoint.noInitialization)
+        && $0.tuner.trainType == .full
+    },
+    Rule(
+      [
+        "adapters", "adapter_load", "target_modules", "target_regex", "modules_to_save",
+        "lora_rank", "lora_alpha", "use_rslora", "lora_dropout", "lora_bias", "lora_dtype",
+      ], "only with --train_type lora"
+    ) { $0.tuner.trainType == .full },
+    Rule(
+      [
+        "freeze_parameters", "freeze_parameters_regex", "freeze_parameters_ratio",
+        "trainable_parameters", "trainable_parameters_regex",
+      ], "only with --train_type full"
+    ) { $0.tuner.trainType == .lora },
+    Rule(
+      ["lora_rank", "lora_alpha", "use_rslora", "target_modules", "target_regex"],
+      "the adapter to begin from has its own"
+    ) {
+      $0.tuner.trainType == .lora
+        && ($0.tuner.adapterLoad != nil || !$0.tuner.adapters.isEmpty)
+    },
+    Rule(["target_modules"], "--target_regex chooses the modules") {
+      $0.tuner.trainType == .lora && $0.tuner.targetRegex != nil
     },
     Rule(["init_method_std"], "weights come from files") {
       $0.checkpoint.load != nil || $0.checkpoint.noInitialization

@@ -43,9 +43,20 @@ enum TrainingRules {
         && tuner.trainableParameters.isEmpty && tuner.trainableParametersRegex == nil
         ? "--freeze_llm true leaves nothing to train beside a frozen tower and aligner" : nil
     },
-    OptionRule("train_type_supported", code: .refusedOption) { options in
-      options.tuner.trainType == .lora
-        ? "--train_type lora is not supported: \(TunerFlags.noAdapters)" : nil
+    OptionRule("one_adapter_to_begin_from") { options in
+      if options.tuner.adapters.count > 1 { return "--adapters takes one folder for training" }
+      return options.tuner.adapterLoad != nil && !options.tuner.adapters.isEmpty
+        ? "--adapters and --adapter_load exclude each other" : nil
+    },
+    OptionRule("adapter_exists", code: .missingFile) { options in
+      let named = [
+        ("adapters", options.tuner.adapters.first.map(PathText.absolute)),
+        ("adapter_load", options.tuner.adapterLoad),
+      ]
+      for (flag, path) in named {
+        if let path, !PathText.exists(path) { return "--\(flag): path: '\(path)' does not exist" }
+      }
+      return nil
     },
     OptionRule("freeze_ratio_without_pipeline") { options in
       options.tuner.freezeParametersRatio > 0 && options.parallel.pipeline > 1

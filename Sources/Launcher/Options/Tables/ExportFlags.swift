@@ -27,13 +27,24 @@ public struct ExportFlags: Sendable {
   /// Two to compare, and nothing else is done.
   public var diff: [String] = []
 
+  public var mcoreAdapters: [String] = []
+  public var mergeLoRA = false
+  public var toPEFT = false
+  public var adapters: [String] = []
+
   public init() {}
+
+  /// An adapter is merged into its base, or written in another form.
+  public var merges: Bool { mergeLoRA || !mcoreAdapters.isEmpty || toPEFT }
 
   /// It reads and shows, and writes nothing.
   var isReading: Bool { inspect != nil || verify != nil || !diff.isEmpty }
   /// How many things are asked for.
   var actions: Int {
-    [toMcore, toHF, toCachedDataset, inspect != nil, verify != nil, !diff.isEmpty].count { $0 }
+    [
+      toMcore, toHF || (merges && !toMcore), toCachedDataset, inspect != nil, verify != nil,
+      !diff.isEmpty,
+    ].count { $0 }
   }
 
   /// Bytes of `maxShardSize`, in decimal units.
@@ -59,8 +70,7 @@ public struct ExportFlags: Sendable {
       .init(\.toMcore, "to_mcore", "Published model to Megatron checkpoint."),
       .init(\.toHF, "to_hf", "Megatron checkpoint to published model."),
       Option(\.mcoreModel, "mcore_model", "Folder above iter_xxxxxxx.").path(),
-      Option(recorded: "mcore_adapters", .list, .list([]), "Adapter runs to merge.").refused(
-        TunerFlags.noAdapters),
+      .init(\.mcoreAdapters, "mcore_adapters", "Run of adapters to merge into its base."),
       Option(\.outputDir, "output_dir", "Folder to write.").unset("<source>-mcore or <source>-hf")
         .path(),
       .init(\.existOK, "exist_ok", "Write into a folder that exists."),
@@ -77,10 +87,8 @@ public struct ExportFlags: Sendable {
         guard case .text(let text) = $0, bytes(of: text) == nil else { return nil }
         return "expected a size such as 5GB or 300MB, got \"\(text)\""
       },
-      Option(recorded: "merge_lora", .bool, .bool(false), "Merge adapters.").refused(
-        TunerFlags.noAdapters),
-      Option(recorded: "adapters", .list, .list([]), "Adapter folders.").refused(
-        TunerFlags.noAdapters),
+      .init(\.mergeLoRA, "merge_lora", "Merge the adapter of --adapters into its base."),
+      .init(\.adapters, "adapters", "Adapter in a PEFT folder."),
       Option(
         recorded: "train_type", .choice(["full", "lora"]), .text("lora"),
         "Kind of the run that made the checkpoint."
@@ -97,8 +105,8 @@ public struct ExportFlags: Sendable {
       Option(recorded: "group_size", .int, .int(128), "Quantisation.").refused(noQuantisation),
       Option(recorded: "to_ollama", .bool, .bool(false), "Ollama file.").refused(
         "ollama files are not written"),
-      Option(recorded: "to_peft_format", .bool, .bool(false), "Adapter format.").refused(
-        TunerFlags.noAdapters),
+      .init(
+        \.toPEFT, "to_peft_format", "Write the adapter of --mcore_adapters as a PEFT folder."),
     ].under(.export) + hubRows + laterRows
 
   private static let hubRows: [Option<ExportFlags>] = [

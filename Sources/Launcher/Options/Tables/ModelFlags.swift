@@ -74,7 +74,7 @@ public struct ModelFlags: Sendable {
     Option(recorded: "ckpt_dir", .text, "Old spelling of --adapters or --model.").refused(
       "give --model"),
     Option(recorded: "lora_modules", .list, .list([]), "Old spelling of --adapters.").refused(
-      TunerFlags.noAdapters),
+      "give --adapters"),
     Option(recorded: "max_model_len", .int, "Longest text of the model.").noEffect(
       "--max_length limits rows"),
   ].under(.inert)

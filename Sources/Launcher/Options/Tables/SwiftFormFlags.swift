@@ -65,7 +65,7 @@ public struct SwiftFormFlags: Sendable {
     ).atLeast(1),
     Option(
       \.perDeviceEvalBatchSize, "per_device_eval_batch_size", "Rows per rank in an evaluation."
-    ).atLeast(1).noEffect("an evaluation step takes as many rows as a training step"),
+    ).atLeast(1),
     Option(\.gradientAccumulationSteps, "gradient_accumulation_steps", "Forward passes per step.")
       .unset("ceil(16 / (batch · ranks))").atLeast(1),
     Option(\.learningRate, "learning_rate", "Peak learning rate.").unset(

@@ -4,7 +4,7 @@ import Support
 public struct TunerFlags: Sendable {
   public enum TrainType: String, OptionChoice { case full, lora }
 
-  static let noAdapters = "adapters (LoRA) are not trained yet; use --train_type full"
+  public enum Bias: String, OptionChoice { case none, all }
 
   public var trainType = TrainType.full
   public var freezeLLM = false
@@ -15,11 +15,23 @@ public struct TunerFlags: Sendable {
   public var freezeParametersRatio = 0.0
   public var trainableParameters: [String] = []
   public var trainableParametersRegex: String?
+  public var adapters: [String] = []
+  public var adapterLoad: String?
+  public var targetModules = ["all-linear"]
+  public var targetRegex: String?
+  public var modulesToSave: [String] = []
+  public var loraRank = 8
+  public var loraAlpha = 32
+  public var useRSLoRA = false
+  public var loraDropout = 0.05
+  public var loraBias = Bias.none
+  /// nil: fp32.
+  public var loraDType: ModelFlags.TorchDType?
 
   public init() {}
 
   static let rows: [Option<TunerFlags>] = [
-    Option(\.trainType, "train_type", "All weights, or adapters.").refusing(["lora"], noAdapters),
+    .init(\.trainType, "train_type", "All weights, or adapters."),
     .init(\.freezeLLM, "freeze_llm", "Freeze the language model."),
     .init(\.freezeVision, "freeze_vit", "Freeze the vision tower, mergers included."),
     .init(
@@ -34,30 +46,28 @@ public struct TunerFlags: Sendable {
     ).between(0, 1),
     .init(\.trainableParameters, "trainable_parameters", "Train these after all."),
     .init(\.trainableParametersRegex, "trainable_parameters_regex", "Train these after all."),
-    Option(recorded: "adapters", .list, .list([]), "Adapters to begin from.").refused(noAdapters),
-    Option(recorded: "adapter_load", .text, "Adapter checkpoint to go on from.").path().refused(
-      noAdapters),
-    Option(recorded: "target_modules", .list, .list(["all-linear"]), "Modules with adapters.")
-      .refused(noAdapters),
-    Option(recorded: "target_regex", .text, "Modules with adapters.").refused(noAdapters),
-    Option(recorded: "modules_to_save", .list, .list([]), "Modules trained beside adapters.")
-      .refused(noAdapters),
-    Option(recorded: "lora_rank", .int, .int(8), "Rank of the adapters.").refused(noAdapters),
-    Option(recorded: "lora_alpha", .int, .int(32), "Scale of the adapters.").refused(noAdapters),
-    Option(recorded: "use_rslora", .bool, .bool(false), "Scale by the root of the rank.").refused(
-      noAdapters),
-    Option(recorded: "lora_dropout", .float, .float(0.05), "Dropout of the adapters.").refused(
-      noAdapters),
+    .init(\.adapters, "adapters", "Adapter in a PEFT folder to begin from."),
     Option(
-      recorded: "lora_bias", .choice(["none", "all"]), .text("none"),
-      "Biases trained beside adapters."
-    ).refused(noAdapters),
-    Option(
-      recorded: "lora_dtype", .choice(["float16", "bfloat16", "float32"]), "Type of the adapters."
-    ).refused(noAdapters),
+      \.adapterLoad, "adapter_load", "Adapter checkpoint to go on from; --load is then its base."
+    ).path(),
+    .init(
+      \.targetModules, "target_modules",
+      "Modules with adapters: ends of names, all-linear or all-router."),
+    .init(
+      \.targetRegex, "target_regex",
+      "Modules with adapters: matches whole names, instead of target_modules."),
+    .init(\.modulesToSave, "modules_to_save", "Modules trained whole beside adapters."),
+    Option(\.loraRank, "lora_rank", "Rank of the adapters.").atLeast(1),
+    .init(\.loraAlpha, "lora_alpha", "Scale of the adapters times their rank."),
+    .init(\.useRSLoRA, "use_rslora", "Scale by the root of the rank."),
+    Option(\.loraDropout, "lora_dropout", "Dropout on the input of the adapters.").between(0, 1),
+    .init(\.loraBias, "lora_bias", "Biases trained beside adapters; text models have none."),
+    Option(\.loraDType, "lora_dtype", "Type the adapters are held and computed in.")
+      .unset("float32").refusing(
+        ["float16"], "adapters are held in float32 or bfloat16"),
     Option(recorded: "tuner_backend", .text, .text("peft"), "Adapter library.").group(.inert)
-      .noEffect("adapters are not trained yet"),
+      .noEffect("adapters are this program's own"),
     Option(recorded: "use_swift_lora", .bool, .bool(false), "Adapter library.").group(.inert)
-      .noEffect("adapters are not trained yet"),
+      .noEffect("adapters are this program's own"),
   ].under(.tuner)
 }

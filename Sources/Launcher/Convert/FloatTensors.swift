@@ -4,7 +4,7 @@ import Support
 import Tensor
 
 /// Small fp32 safetensors files.
-enum GoldenWriter {
+enum FloatTensors {
   static func write(_ tensors: [(name: String, shape: [Int], values: [Float])], to path: String)
     throws(Fault)
   {
