@@ -23,7 +23,7 @@ struct MegatronAdapterNames {
           result[name] = value
           continue
         }
-        let key = "decoder.layers.\(layer.index).mlp.experts.experts." + expert.rest
+        let key = name.replacing(".mlp.experts.\(expert.index).", with: ".mlp.experts.experts.")
         result[key, default: []] += value
       }
     }
@@ -42,12 +42,12 @@ extension QwenModel {
   /// always.
   func storedName(_ name: String) -> StoredName {
     guard let adapters, let layer = LayerName(name) else { return StoredName(name, config) }
-    var rest = layer.rest
+    var rest = name
     for word in [".modules_to_save.default", ".lora_A.default", ".lora_B.default"] {
       rest = rest.replacing(word, with: "")
     }
     let isEverywhere = (0..<config.layerCount).allSatisfy {
-      let weight = "decoder.layers.\($0).\(rest)"
+      let weight = rest.replacing("decoder.layers.\(layer.index).", with: "decoder.layers.\($0).")
       return adapters.sites[weight] != nil || adapters.savedWeights.contains(weight)
     }
     return StoredName.candidates(name, config)[isEverywhere && config.isUniform ? 0 : 1]

@@ -27,7 +27,12 @@ struct PublishedAdapterSites {
 
   mutating func collect() throws(Fault) {
     var owners: [String: (row: NameMapRow, rows: [Range<Int>])] = [:]
-    for row in map.all where row.shape.count == 2 {
+    var others: Set<String> = []
+    for row in map.all {
+      guard AdaptableLinear(row) != nil else {
+        others.formUnion(row.modules.map(\.name))
+        continue
+      }
       for module in row.modules { owners[module.name] = (row, module.rows) }
     }
     for (number, module) in folder.modules.enumerated() {
@@ -35,6 +40,8 @@ struct PublishedAdapterSites {
         try add(number, owner.row, owner.rows)
       } else if let layer = Self.expertLayer(module.path) {
         try addExperts(number, layer: layer)
+      } else if others.contains(module.path) {
+        throw misfit(module, "adapters of this module are not implemented")
       } else {
         throw misfit(module, "the model has no linear map of that name")
       }
@@ -95,8 +102,11 @@ struct PublishedAdapterSites {
     guard let kind = straight ?? turned else {
       throw misfit(module, "expected the widths of the experts, \(h) and \(f)")
     }
-    for e in 0..<experts.count {
-      let weight = "decoder.layers.\(layer).mlp.experts.\(e).\(kind.name).weight"
+    let weights = map.all.map(\.name).filter { name in
+      LayerName(name).map { $0.index == layer && $0.expert?.rest == kind.name + ".weight" } ?? false
+    }
+    for weight in weights {
+      guard let e = LayerName(weight)?.expert?.index else { continue }
       let block = AdapterPlan.Block(
         published: nil, rows: [0..<kind.outputs], rank: rank,
         scale: folder.config.scale(module: module.path, rank: rank))
