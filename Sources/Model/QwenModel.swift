@@ -62,7 +62,10 @@ extension QwenModel {
   public func loss(_ input: TextInput, plan: RecomputePlan, in context: Context) throws(Fault)
     -> VocabParallelCrossEntropy.Result
   {
-    try text.loss(input, showing: try shown(input, in: context), plan: plan, in: context)
+    try text.loss(
+      input, showing: try shown(input, in: context),
+      alwaysBackward: vision?.parameters.contains(where: \.isTrainable) ?? false, plan: plan,
+      in: context)
   }
 
   /// All logits of a row, for comparison with stored ones: `[t, v]` fp32 on every rank.

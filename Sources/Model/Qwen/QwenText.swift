@@ -77,15 +77,18 @@ extension QwenText {
   /// The residual stream after the last layer, before the final norm.
   /// - Parameter shown: what the placeholders of the row stand for, as this rank needs it.
   /// - Returns: `[t, h]` `same`, or `[t/tp, h]` `split(0)`.
+  /// - Parameter alwaysBackward: walk back through the layers even when nothing in this row is trained:
+  ///   a peer that holds other experts may have pictures for a trained tower, and waits for our part.
   /// - Throws: `SHAPE-101`, `PLACE-201`, `COMM-001`, `MEM-001`.
   public func stream(
-    _ input: TextInput, showing shown: PlacedTokens? = nil, plan: RecomputePlan,
-    in context: Context
+    _ input: TextInput, showing shown: PlacedTokens? = nil, alwaysBackward: Bool = false,
+    plan: RecomputePlan, in context: Context
   ) throws(Fault) -> Value {
     let probe = context.setting.probe
     let angles = try rotaryAngles(input, on: context.setting.engine)
     var x = try embedding(input.ids, in: context)
     if let shown { x = try context.tape.place(.replace, shown.merged, at: shown.rows, of: x) }
+    if alwaysBackward, !x.wantsGradient { x = context.tape.leaf(x.tensor, x.placement) }
     let setting = context.setting
     for unit in plan.units(layers.count) {
       let run = layers[unit.layers]
@@ -127,10 +130,11 @@ extension QwenText {
   /// The loss of a micro-batch; seed `loss` with 1 and walk the tape for its gradients.
   /// - Throws: as `stream`.
   public func loss(
-    _ input: TextInput, showing shown: PlacedTokens? = nil, plan: RecomputePlan,
-    in context: Context
+    _ input: TextInput, showing shown: PlacedTokens? = nil, alwaysBackward: Bool = false,
+    plan: RecomputePlan, in context: Context
   ) throws(Fault) -> VocabParallelCrossEntropy.Result {
-    let x = try stream(input, showing: shown, plan: plan, in: context)
+    let x = try stream(
+      input, showing: shown, alwaysBackward: alwaysBackward, plan: plan, in: context)
     let normed = try context.norm(x, finalNorm, epsilon: config.normEpsilon)
     context.setting.probe?.keep("final_norm", normed, on: context.tape)
     return try head(try context.enter(normed), input.labels, in: context)
