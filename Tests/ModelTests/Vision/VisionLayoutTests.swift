@@ -25,6 +25,14 @@ import Testing
     isTower(name) && name.contains("merger")
   }
 
+  @Test("a row without pictures is walked back while a tower is trained, as its peers wait for it")
+  func withoutPictures() throws {
+    var rig = rig(experts: 4)
+    rig.pictures = [[], [], []]
+    rig.frozen = { !Self.isTower($0) }
+    #expect(try rig.run().savedBytes > 0)
+  }
+
   @Test("a trained tower: tp 2 and 4, with and without sequence parallelism")
   func trained() throws {
     for dtype in [DType.float32, .bfloat16] {
