@@ -34,7 +34,11 @@ struct TinyConfiguration {
         ("rope_type", .string("default")),
       ]))
     language["rope_theta"] = .number("5000000.0")
-    if kind.hasExperts { addExperts(to: &language) }
+    if kind.hasExperts {
+      addExperts(to: &language)
+      // Not half of hidden_size: square experts would not show in which order they are stored.
+      language["moe_intermediate_size"] = JSONValue(48)
+    }
     return JSONObject([
       (
         "architectures",
