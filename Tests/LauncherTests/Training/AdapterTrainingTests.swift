@@ -95,4 +95,38 @@ import Testing
       #expect(try rig.fault(words + extra).code == .badAdapterTarget)
     }
   }
+
+  @Test("--merge_lora writes one model that has every weight, the adapted ones moved")
+  func mergedModel() throws {
+    let rig = try TrainingRig()
+    let run = try rig.run([
+      "--train_iters", "2", "--lr", "1e-2", "--train_type", "lora", "--target_modules",
+      "linear_qkv", "--save_safetensors", "true", "--merge_lora", "true",
+    ])
+    let folder = run.directory + "/iter_0000002-hf"
+    #expect(!TrainingRig.files(folder).contains("adapter_config.json"))
+    let config = try QwenConfig(folder: folder)
+    let base = PublishedWeightSource(try PublishedFolder(rig.model), config)
+    let merged = PublishedWeightSource(try PublishedFolder(folder), config)
+    for row in NameMap(config).all {
+      let (name, shape) = (row.name, row.shape)
+      #expect(try merged.describe(name).shape == shape, "\(name)")
+      let isEqual = try Self.bytes(base, name, shape) == Self.bytes(merged, name, shape)
+      #expect(isEqual != name.contains("linear_qkv.weight"), "\(name)")
+    }
+    let fault = try rig.fault(["--train_iters", "1", "--merge_lora", "true"])
+    #expect(fault.description.contains("--train_type lora"))
+  }
+
+  private static func bytes(
+    _ source: any WeightSource, _ name: String, _ shape: [Int]
+  ) throws -> [UInt8] {
+    let (dtype, _) = try source.describe(name)
+    let columns = shape.dropFirst().reduce(1, *)
+    var bytes = [UInt8](repeating: 0, count: shape.reduce(1, *) * dtype.size)
+    try bytes.withUnsafeMutableBytes {
+      try source.read(name, rows: 0..<shape[0], columns: 0..<columns, into: $0)
+    }
+    return bytes
+  }
 }

@@ -27,6 +27,8 @@ public struct TunerFlags: Sendable {
   public var loraBias = Bias.none
   /// nil: fp32.
   public var loraDType: ModelFlags.TorchDType?
+  /// `save_safetensors` writes base and adapter as one model.
+  public var mergeLoRA = false
 
   public init() {}
 
@@ -65,6 +67,10 @@ public struct TunerFlags: Sendable {
     Option(\.loraDType, "lora_dtype", "Type the adapters are held and computed in.")
       .unset("float32").refusing(
         ["float16"], "adapters are held in float32 or bfloat16"),
+    Option(
+      \.mergeLoRA, "merge_lora",
+      "Write base and adapter as one model at every save, where --save_safetensors asks for one."
+    ).group(.own),
     Option(recorded: "tuner_backend", .text, .text("peft"), "Adapter library.").group(.inert)
       .noEffect("adapters are this program's own"),
     Option(recorded: "use_swift_lora", .bool, .bool(false), "Adapter library.").group(.inert)
