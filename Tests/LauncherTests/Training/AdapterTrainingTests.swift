@@ -30,6 +30,15 @@ import Testing
     let peft = try AdapterFolder("\(run.directory)/iter_0000004-hf")
     #expect(peft.config.rank == 4 && peft.config.alpha == 32)
 
+    let found = try StoreDifference(
+      a: "\(run.directory)/iter_0000004", b: "\(run.directory)/iter_0000004-hf", model: rig.model
+    ).run()
+    #expect(found.isEqual && found.equal == run.model.adapterParameters.count, "\(found.lines)")
+    let older = try StoreDifference(
+      a: "\(run.directory)/iter_0000002", b: "\(run.directory)/iter_0000004-hf", model: rig.model
+    ).run()
+    #expect(older.lines.contains { $0.contains("lora_B") && $0.contains("differ") })
+
     let next = try rig.build(words + ["--adapter_load", run.directory])
     for (a, b) in zip(next.model.adapterParameters, run.model.adapterParameters) {
       #expect(a.name == b.name && a.tensor.values == b.tensor.values)

@@ -54,7 +54,7 @@ public struct TunerFlags: Sendable {
     ).path(),
     .init(
       \.targetModules, "target_modules",
-      "Modules with adapters: ends of names, all-linear or all-router."),
+      "Modules with adapters: ends of names, all-linear, all-router or all-embedding."),
     .init(
       \.targetRegex, "target_regex",
       "Modules with adapters: matches whole names, instead of target_modules."),
@@ -63,7 +63,8 @@ public struct TunerFlags: Sendable {
     .init(\.loraAlpha, "lora_alpha", "Scale of the adapters times their rank."),
     .init(\.useRSLoRA, "use_rslora", "Scale by the root of the rank."),
     Option(\.loraDropout, "lora_dropout", "Dropout on the input of the adapters.").between(0, 1),
-    .init(\.loraBias, "lora_bias", "Biases trained beside adapters; text models have none."),
+    .init(
+      \.loraBias, "lora_bias", "Biases trained beside adapters; only the vision tower has any."),
     Option(\.loraDType, "lora_dtype", "Type the adapters are held and computed in.")
       .unset("float32").refusing(
         ["float16"], "adapters are held in float32 or bfloat16"),
