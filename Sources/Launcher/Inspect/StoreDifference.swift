@@ -42,6 +42,9 @@ struct StoreDifference {
       return try compare(
         sides.0.without(sides.1) { $0.name == "lm_head.weight" },
         sides.1.without(sides.0) { $0.name == "lm_head.weight" })
+    case (.published(let f), .published(let g)):
+      let (p, q) = (try Side.reordered(f, like: g), try Side.reordered(g, like: f))
+      return try compare(p ?? .plain(x), q ?? .plain(y))
     default: break
     }
     let names = [x, y].map { Set($0.tensors.map(\.name)) }

@@ -11,6 +11,8 @@ struct ExpertParity {
   let dtype: DType
   let rig: ParityRig
   let bounds: ParityBounds
+  /// Choices of experts to take over.
+  let replay: RoutingReplay?
 
   /// A rig like `rig` with other choices of its routers.
   private func rig(_ adjust: (inout RouterOptions) -> Void) throws(Fault) -> ParityRig {
@@ -19,19 +21,17 @@ struct ExpertParity {
       sequenceParallel: rig.sequenceParallel, adjust: adjust)
   }
 
+  /// - Parameter replay: choices to take over together with what the capacity keeps of them; the
+  ///   own rule is then held against the kept ones by itself.
   func drop(
-    _ drop: GoldenTensors, packed: GoldenTensors, factor: Double,
+    _ drop: GoldenTensors, packed: GoldenTensors, factor: Double, replay dropped: RoutingReplay?,
     _ report: inout ParityReport
   ) throws(Fault) -> ParityOutput {
     let rig = try rig { $0.capacityFactor = factor }
     let row = try rig.row(packed)
-    let probe = Probe()
-    let context = Context(
-      tape: Tape(recording: false),
-      setting: rig.setting(row, seeds: LossSeeds(), probe: probe, training: false))
-    let logits = try rig.model.logits(row.input, in: context)
     var output = ParityOutput()
-    output["logits"] = Array(logits.values.prefix(row.realTokens * rig.config.vocabularySize))
+    let probe = Probe()
+    output["logits"] = try logits(rig, row, replay, probe)
     let split = Placement(tp: rig.sequenceParallel ? .split(0) : .same)
     for (name, record) in probe.routings.sorted(by: { $0.key < $1.key }) {
       let k = record.choice.topK
@@ -41,6 +41,25 @@ struct ExpertParity {
         try Tensor(kept, [record.logits.rows, k], on: rig.engine), placement: split,
         rows: row.realTokens)
     }
+    if let dropped { output["logits"] = try logits(rig, row, dropped, nil) }
+    try compare(output, drop, &report)
+    return output
+  }
+
+  private func logits(
+    _ rig: ParityRig, _ row: ModelRow, _ replay: RoutingReplay?, _ probe: Probe?
+  ) throws(Fault) -> [Float] {
+    let context = Context(
+      tape: Tape(recording: false),
+      setting: rig.setting(
+        row, seeds: LossSeeds(), probe: probe, training: false, replay: replay))
+    let logits = try rig.model.logits(row.input, in: context)
+    return Array(logits.values.prefix(row.realTokens * rig.config.vocabularySize))
+  }
+
+  private func compare(
+    _ output: ParityOutput, _ drop: GoldenTensors, _ report: inout ParityReport
+  ) throws(Fault) {
     for name in drop.names.sorted() {
       guard let actual = output[name] else { continue }
       let expected = try drop.floats(name)
@@ -52,7 +71,6 @@ struct ExpertParity {
         report.compare("packed.drop", name, actual, expected, bounds.logits)
       }
     }
-    return output
   }
 
   func auxiliary(_ aux: GoldenTensors, packed: GoldenTensors, _ report: inout ParityReport)
@@ -65,7 +83,8 @@ struct ExpertParity {
     seeds.token = 0
     seeds.auxiliaryTimesTokens = false
     let tape = Tape()
-    let context = Context(tape: tape, setting: rig.setting(row, seeds: seeds))
+    let context = Context(
+      tape: tape, setting: rig.setting(row, seeds: seeds, replay: replay))
     let result = try rig.model.loss(row.input, plan: RecomputePlan(), in: context)
     try tape.seed(result.loss, with: try Tensor([1], [1], on: rig.engine))
     try tape.backward()
@@ -118,8 +137,12 @@ struct PaddedParity {
     for t in 0..<b * s where mask[t] == 0 {
       for j in 0..<v { logits[t * v + j] = 0 }
     }
-    report.compare("padded", "logits", logits, try golden.floats("logits"), bounds.logits)
-    report.compare("padded", "token_nll", nll, try golden.floats("token_nll"), bounds.activation)
+    // No choices are stored with this batch.
+    let isOwn = rig.config.experts != nil
+    let (forLogits, forLosses) =
+      isOwn ? (bounds.ownChoices, bounds.ownChoices) : (bounds.logits, bounds.activation)
+    report.compare("padded", "logits", logits, try golden.floats("logits"), forLogits)
+    report.compare("padded", "token_nll", nll, try golden.floats("token_nll"), forLosses)
     var output = ParityOutput()
     output["logits"] = logits
     output["token_nll"] = nll

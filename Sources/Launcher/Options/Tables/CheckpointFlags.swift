@@ -25,6 +25,7 @@ public struct CheckpointFlags: Sendable {
   public var asyncSave = false
   public var saveTotalLimit: Int?
   public var saveSafetensors = false
+  public var expertOrder = ExpertOrder.published
   public var paddedVocabSize: Int?
   public var loadArgs = false
   public var exitOnMissing = true
@@ -86,6 +87,10 @@ public struct CheckpointFlags: Sendable {
     .init(
       \.teExtraState, "te_extra_state",
       "Write the empty _extra_state entries that the reference expects."),
+    .init(
+      \.expertOrder, "hf_expert_layout",
+      "Order of the experts of Qwen3-VL-MoE in published folders: as published, or as transformers 5 writes it."
+    ),
     .init(
       \.onCorrupt, "on_corrupt",
       "A damaged newest checkpoint: stop, or take the previous complete one."),

@@ -17,6 +17,7 @@ public struct ExportFlags: Sendable {
   /// Number of shard files; nil: by size.
   public var threadCount: Int?
   public var maxShardSize = "5GB"
+  public var expertOrder = ExpertOrder.published
   public var loadArgs = true
   public var loadDataArgs = false
   public var teExtraState = true
@@ -122,6 +123,10 @@ public struct ExportFlags: Sendable {
     Option(
       \.teExtraState, "te_extra_state",
       "Write the empty _extra_state entries that the reference expects."),
+    .init(
+      \.expertOrder, "hf_expert_layout",
+      "Order of the experts of Qwen3-VL-MoE in published folders: as published, or as transformers 5 writes it."
+    ),
     Option(
       \.inspect, "inspect",
       "Show what a checkpoint, a published or adapter folder, or a single file holds."
