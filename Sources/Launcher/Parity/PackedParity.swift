@@ -113,21 +113,13 @@ struct PackedParity {
     throws(Fault)
   {
     for (name, record) in probe.routings.sorted(by: { $0.key < $1.key }) {
-      let k = record.choice.topK
-      let rows = record.logits.rows
-      var experts = [Float](repeating: -1, count: rows * k)
-      var gates = [Float](repeating: 0, count: rows * k)
-      for (i, expert) in record.choice.experts.enumerated() { experts[i] = Float(expert) }
-      for (i, gate) in record.choice.gates.enumerated() { gates[i] = gate }
-      let split = Placement(tp: rig.sequenceParallel ? .split(0) : .same)
-      func whole(_ values: [Float]) throws(Fault) -> [Float] {
-        try rig.whole(
-          try Tensor(values, [rows, k], on: rig.engine), placement: split, rows: row.realTokens)
-      }
       output[name + ".logits"] = try rig.whole(
-        record.logits, placement: split, rows: row.realTokens)
-      output[name + ".topk_index"] = try whole(experts)
-      output[name + ".topk_weight"] = try whole(gates)
+        record.logits, placement: Placement(tp: rig.sequenceParallel ? .split(0) : .same),
+        rows: row.realTokens)
+      output[name + ".topk_index"] = try rig.whole(record, row) {
+        Float(record.choice.experts[$0])
+      }
+      output[name + ".topk_weight"] = try rig.whole(record, row) { record.choice.gates[$0] }
     }
   }
 

@@ -39,25 +39,19 @@ struct ParityBounds {
 
 extension RoutingReplay {
   /// The choices that a golden has stored; nil when it has none.
-  /// - Parameter kept: where `kept.N` is stored beside them.
   /// - Throws: `MODEL-103` for choices that do not fit the model and the row.
-  init?(
-    _ golden: GoldenTensors, kept: GoldenTensors? = nil, experts: Int, slots: Int
-  ) throws(Fault) {
+  init?(_ golden: GoldenTensors, experts: Int, slots: Int) throws(Fault) {
     var all: [String: Slots] = [:]
     for name in golden.names where name.hasPrefix("router.") && name.hasSuffix(".topk_index") {
       let label = String(name.dropLast(".topk_index".count))
       let chosen = try golden.integers(name)
-      let flags = try kept?.integers(label.replacing("router.", with: "kept.")).map { $0 != 0 }
-      guard chosen.count == slots, (flags?.count ?? slots) == slots,
-        chosen.allSatisfy({ (0..<experts).contains($0) })
-      else {
+      guard chosen.count == slots, chosen.allSatisfy({ (0..<experts).contains($0) }) else {
         throw Fault(
           .badModelWeights, "\(name) does not fit the model",
           at: .tensor(name, file: golden.path),
           expected: "\(slots) numbers of \(experts) experts", found: "\(chosen.count) numbers")
       }
-      all[label] = Slots(experts: chosen.map { Int32($0) }, kept: flags)
+      all[label] = Slots(experts: chosen.map { Int32($0) })
     }
     if all.isEmpty { return nil }
     self.init(all)

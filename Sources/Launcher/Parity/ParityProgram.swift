@@ -27,7 +27,7 @@ struct ParityProgram {
     let writer = ParityWriter(folder: groups.isFirst ? output : nil)
     if wants("packed") { try packed(rig, bounds, &report, writer) }
     if wants("padded"), let padded = try golden("padded", &report) {
-      let out = try PaddedParity(rig: rig, bounds: bounds).run(padded, &report)
+      let out = try PaddedParity(folder: folder, rig: rig, bounds: bounds).run(padded, &report)
       try writer.write(out.values, like: padded, "padded.safetensors")
     }
     if wants("generate"), let generate = try golden("generate", &report) {
@@ -70,8 +70,7 @@ struct ParityProgram {
       replay: parity.replay)
     if let drop = try golden("packed.drop", &report) {
       let out = try experts.drop(
-        drop, packed: packed, factor: try capacityFactor(),
-        replay: try replay(rig, packed, packed, kept: drop), &report)
+        drop, packed: packed, factor: try capacityFactor(), &report)
       try writer.write(out.values, like: drop, "packed.drop.safetensors")
     }
     if let aux = try golden("aux.grads", &report) {
@@ -83,13 +82,11 @@ struct ParityProgram {
   /// The stored choices for a mixture in bf16; nil where the model chooses: in fp32 it must choose
   /// alike.
   private func replay(
-    _ rig: ParityRig, _ golden: GoldenTensors, _ packed: GoldenTensors,
-    kept: GoldenTensors? = nil
+    _ rig: ParityRig, _ golden: GoldenTensors, _ packed: GoldenTensors
   ) throws(Fault) -> RoutingReplay? {
     guard dtype != .float32, let experts = rig.config.experts else { return nil }
     let tokens = packed.shape("input_ids").reduce(1, *)
-    return try RoutingReplay(
-      golden, kept: kept, experts: experts.count, slots: tokens * experts.topK)
+    return try RoutingReplay(golden, experts: experts.count, slots: tokens * experts.topK)
   }
 
   /// A model of its own: generation lays weights out anew, which no other part could read.
