@@ -44,6 +44,9 @@ struct StoreDifference {
         sides.1.without(sides.0) { $0.name == "lm_head.weight" })
     case (.megatron, .adapter), (.adapter, .megatron):
       return try compare(try AdapterSide(x, beside: y, model), try AdapterSide(y, beside: x, model))
+    case (.published(let f), .published(let g)):
+      let (p, q) = (try Side.reordered(f, like: g), try Side.reordered(g, like: f))
+      return try compare(p ?? .plain(x), q ?? .plain(y))
     default: break
     }
     let names = [x, y].map { Set($0.tensors.map(\.name)) }

@@ -153,14 +153,20 @@ struct TrainingParity {
     let mean =
       expected.indices.map { abs(result.steps[$0].loss - expected[$0].0) }.reduce(0, +)
       / Double(max(1, expected.count))
-    let norms = largest { abs(result.steps[$0].norm - expected[$0].1) / expected[$0].1 }
+    let ratios = expected.indices.map {
+      abs(result.steps[$0].norm - expected[$0].1) / expected[$0].1
+    }
     let rates = largest { abs(result.steps[$0].lr - expected[$0].2) }
     report.compare(file, "lr", rates, 0, absolute: 1e-12)
     var band = Band(run, curves)
     band.widen(noise)
     report.compare(file, "loss, largest difference", losses, 0, absolute: band.loss)
     report.compare(file, "loss, mean difference", mean, 0, absolute: band.mean)
-    report.compare(file, "grad_norm, largest ratio", norms, 0, absolute: band.norm)
+    report.compare(
+      file, "grad_norm, largest ratio", largest { ratios[$0] }, 0, absolute: band.norm)
+    report.compare(
+      file, "grad_norm, mean ratio", ratios.reduce(0, +) / Double(max(1, ratios.count)), 0,
+      absolute: band.meanNorm)
     guard let final = run.final else { return }
     for (name, values) in result.final {
       guard let stored = final[name] else { continue }
@@ -188,10 +194,15 @@ struct TrainingParity {
   }
 
   /// What a run may differ by: rounding in fp32, what another attention kernel does in bf16.
+  ///
+  /// A mixture in bf16 has steps whose gradient hangs on a few choices: their norm may lie far off
+  /// where the mean over the steps does not. (The reference from weights moved by up to half a
+  /// rounding: largest ratio 0.11 to 0.21, mean 0.03 to 0.05.)
   private struct Band {
     var loss = 2e-5
     var mean = 1e-5
     var norm = 1e-4
+    var meanNorm = 1e-4
     var final = 1e-5
 
     /// By what is known of a run that small differences move far.
@@ -204,14 +215,15 @@ struct TrainingParity {
     init(_ run: GoldenCurves.Run, _ curves: GoldenCurves) {
       guard run.isBF16 else { return }
       let gentle = run.name.hasSuffix("_gentle")
-      let isMoE = run.final?.object?.keys.contains { $0.contains(".experts.") } ?? false
+      let isMoE = curves.isMixture
       let noise = curves.bands[gentle ? "bf16_kernel_noise_gentle" : "bf16_kernel_noise"]
       func stored(_ name: String, _ least: Double) -> Double {
         max(2 * (noise?[name]?.double ?? 0), least)
       }
       loss = stored("loss_max_abs", gentle ? (isMoE ? 0.07 : 0.014) : (isMoE ? 0.22 : 0.04))
       mean = stored("loss_mean_abs", gentle ? (isMoE ? 0.026 : 0.004) : (isMoE ? 0.07 : 0.012))
-      norm = stored("grad_norm_max_rel", isMoE ? 0.15 : 0.03)
+      norm = stored("grad_norm_max_rel", isMoE ? (gentle ? 0.1 : 0.5) : 0.03)
+      meanNorm = isMoE ? (gentle ? 0.04 : 0.07) : 0.015
       final = isMoE ? 2e-2 : 5e-3
     }
   }

@@ -23,7 +23,8 @@ struct PublishedCopy {
       let checkpoint = "\(run.directory)/\(name.folder)"
       if run.model.adapters == nil {
         _ = try PublishedExport(
-          folder: run.folder, world: world, threads: 1, logger: run.logger
+          folder: run.folder, world: world, threads: 1, logger: run.logger,
+          experts: run.options.checkpoint.expertOrder
         ).write(checkpoint, to: hidden)
       }
       try world.agreeing { () throws(Fault) in
