@@ -49,7 +49,10 @@ public enum ExportEntry {
     let folder = try world.agreeing { () throws(Fault) in
       try ModelFolder(
         model: options.model.model, checkpoint: options.export.mcoreModel,
-        hub: ModelFolder.Hub(options.report.launch, options.model))
+        hub: ModelFolder.Hub(options.report.launch, options.model),
+        overrides: ArchitectureOverrides(
+          rope: RopeOverride(
+            options.model.ropeScaling, maxModelLength: options.model.maxModelLength)))
     }
     let conversion = Conversions(
       options: options, folder: folder, world: world,

@@ -149,6 +149,7 @@ extension InferOptions {
     source.maxLength = data.maxLength
     source.truncation = .init(rawValue: data.truncationStrategy.rawValue) ?? .delete
     source.maxModelLength = generation.maxModelLen
+    source.ropeScaling = model.ropeScaling
     source.seed = generation.seed
     source.hub = ModelFolder.Hub(report.launch, model)
     source.variables = report.launch.variables

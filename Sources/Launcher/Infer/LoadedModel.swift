@@ -27,6 +27,7 @@ struct ModelSource: Sendable {
   var maxLength: Int?
   var truncation = DataPipeline.TruncationStrategy.delete
   var maxModelLength: Int?
+  var ropeScaling: TextOrJSON?
   var seed = 42
   var hub: ModelFolder.Hub?
   /// How pictures and clips are read: the environment, `--model_kwargs`, `--max_pixels`.
@@ -53,7 +54,9 @@ struct LoadedModel {
     }
     folder = try ModelFolder(
       model: source.model ?? (source.mcoreModel == nil ? adapter?.config.baseModel : nil),
-      checkpoint: source.mcoreModel.map(PathText.expanded), hub: source.hub)
+      checkpoint: source.mcoreModel.map(PathText.expanded), hub: source.hub,
+      overrides: ArchitectureOverrides(
+        rope: RopeOverride(source.ropeScaling, maxModelLength: source.maxModelLength)))
     groups = try RankGroups.make(world, shape, folder.config).1
     try Self.refuseReplicas(groups, folder.config)
     setting = GenerationSetting(

@@ -19,11 +19,13 @@ struct ArchitectureOverrides {
   }
 
   let changes: [Change]
+  let rope: RopeOverride?
 
   init(
     _ flags: ArchitectureFlags = ArchitectureFlags(), paddedVocabulary: Int? = nil,
-    initializerRange: Double? = nil
+    initializerRange: Double? = nil, rope: RopeOverride? = nil
   ) {
+    self.rope = rope
     var changes: [Change] = []
     func add(
       _ flag: String, _ value: JSONValue?, _ keys: [String], shapes: Bool = true,
@@ -67,8 +69,12 @@ struct ArchitectureOverrides {
   init(_ options: TrainingOptions) {
     self.init(
       options.architecture, paddedVocabulary: options.checkpoint.paddedVocabSize,
-      initializerRange: options.extra.initMethodStd)
+      initializerRange: options.extra.initMethodStd,
+      rope: RopeOverride(
+        options.model.ropeScaling, maxModelLength: options.model.maxModelLength))
   }
+
+  private var isEmpty: Bool { changes.isEmpty && rope == nil }
 
   /// - Parameters:
   ///   - root: `config.json`.
@@ -76,16 +82,23 @@ struct ArchitectureOverrides {
   /// - Returns: the object with the flags' values; `root` itself without flags.
   /// - Throws: `OPT-103` with all contradictions; `MODEL-101` for values that do not fit together.
   func apply(to root: JSONObject, path: String, weightsAreGiven: Bool) throws(Fault) -> JSONObject {
-    guard !changes.isEmpty else { return root }
+    guard !isEmpty else { return root }
     let old = try QwenConfig(json: .object(root), path: path)
     var wrong: [String] = []
     var result = root
+    // Models with a vision tower keep the text model's keys in an object of their own.
+    var text = root["text_config"]?.object ?? root
+    let isNested = root["text_config"]?.object != nil
     for change in changes {
       if change.isOfExperts, old.experts == nil {
         wrong.append("--\(change.flag): the model has no experts")
         continue
       }
-      ArchitectureOverrides.set(change, in: &result)
+      if isNested, change.keys[0] == "tie_word_embeddings", result[change.keys[0]] != nil {
+        result[change.keys[0]] = change.value
+      } else {
+        ArchitectureOverrides.set(change, in: &text)
+      }
       guard change.changesWeights, weightsAreGiven else { continue }
       let before = ArchitectureOverrides.stored(change, old)
       if before != change.value {
@@ -94,7 +107,7 @@ struct ArchitectureOverrides {
             + "have \(before.write(.python))")
       }
     }
-    if let size = result["vocab_size"]?.int, size < old.vocabularySize {
+    if let size = text["vocab_size"]?.int, size < old.vocabularySize {
       wrong.append("--padded_vocab_size \(size) is below the vocabulary of \(old.vocabularySize)")
     }
     guard wrong.isEmpty else {
@@ -103,6 +116,8 @@ struct ArchitectureOverrides {
         fix:
           "leave these flags out, or draw random weights: --no_initialization false without --load")
     }
+    try rope?.apply(to: &text, path: path)
+    if isNested { result["text_config"] = .object(text) } else { result = text }
     return result
   }
 

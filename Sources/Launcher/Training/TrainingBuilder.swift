@@ -82,12 +82,12 @@ struct TrainingBuilder {
     let training = OptimizerSetup(
       options: options, groups: groups, engine: engine, directory: directory,
       isHalf: setup.precision == .fp16)
-    let schedule = try training.schedule(trainIterations: iterations)
+    var schedule = try training.schedule(trainIterations: iterations)
     let optimizer = try world.agreeing { () throws(Fault) in
       try training.optimizer(model.parameters)
     }
     sayModel(model, optimizer, setup, logger)
-    try resume?.schedule(schedule, into: &position, logger)
+    schedule = try resume?.schedule(schedule, into: &position, logger) ?? schedule
     try resume?.optimizer(optimizer, folder.config, groups, logger)
     let validation = try prepared.validation.map { (samples) throws(Fault) in
       try data.validationSource(samples)

@@ -60,19 +60,12 @@ struct ConfigKeys {
   }
 
   /// The object that describes the rotary embedding, in either spelling.
-  private var rope: JSONValue? {
+  var rope: JSONValue? {
     [root["rope_parameters"], root["rope_scaling"]].compactMap { $0 }.first { !$0.isNull }
   }
 
   /// - Parameter fallback: without a value in the file; nil makes its absence an error.
   func ropeTheta(default fallback: Double?) throws(Fault) -> Double {
-    if let kind = rope?["rope_type"]?.string ?? rope?["type"]?.string,
-      kind != "default"
-    {
-      throw Fault(
-        .unknownModel, "rope_type \"\(kind)\" is not implemented", at: .file(path),
-        expected: "default")
-    }
     if let theta = rope?["rope_theta"]?.double { return theta }
     guard let fallback = fallback ?? root["rope_theta"]?.double else {
       throw Fault(.badModelConfig, "\(full("rope_theta")) is missing", at: .file(path))

@@ -26,6 +26,8 @@ public struct QwenConfig: Sendable, Equatable {
   public var headSize: Int
   public var normEpsilon: Float
   public var ropeTheta: Double
+  /// nil: plain frequencies.
+  public var ropeScaling: RotaryScaling?
   public var tiesEmbeddings: Bool
   public var maxPositions: Int
   public var initializerRange: Double
@@ -112,6 +114,7 @@ extension QwenConfig {
       }.first
     writerVersion = root["transformers_version"]?.string
     ropeTheta = try keys.ropeTheta(default: family.hasVision ? nil : 10000)
+    ropeScaling = try keys.ropeScaling(maxPositions: maxPositions)
     experts = isMoE ? try keys.experts(vision: family.hasVision) : nil
     if family.hasVision {
       ropeSections = try keys.ropeSections(headSize: headSize)

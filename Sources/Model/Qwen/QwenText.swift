@@ -153,14 +153,14 @@ extension QwenText {
     return try context.groups.tp.gatherColumns(local)
   }
 
-  /// `cos` and `sin` of position · θ^(−2j/d), fp32 angles; frequency j turns with the axis that
-  /// `ropeSections` gives it.
+  /// `cos` and `sin` of position · θ^(−2j/d), fp32 angles, stretched by `ropeScaling`; frequency j turns
+  /// with the axis that `ropeSections` gives it.
   public func rotaryAngles(_ input: TextInput, on engine: Engine) throws(Fault) -> RotaryAngles {
     let half = config.headSize / 2
     let cos = try Tensor([input.positions.count, half], .float32, on: engine)
     let sin = try Tensor([input.positions.count, half], .float32, on: engine)
     if !engine.isPlanning {
-      var table = RotaryTable(theta: config.ropeTheta, half: half)
+      var table = RotaryTable(theta: config.ropeTheta, half: half, scaling: config.ropeScaling)
       if let axes = input.axes, let sections = config.ropeSections {
         table.fill(axes, sections: sections, cos: cos.floats, sin: sin.floats)
       } else {

@@ -4,18 +4,22 @@ import Foundation
 /// reference; the functions are evaluated in double precision.
 struct RotaryTable {
   private let frequencies: [Float]
+  private let amplitude: Float
   /// Packed rows repeat positions: each is computed once. Cosines, then sines.
   private var known: [Int32: [Float]] = [:]
   private var half: Int { frequencies.count }
 
-  init(theta: Double, half: Int) {
-    frequencies = (0..<half).map { j in Float(pow(theta, -Double(2 * j) / Double(2 * half))) }
+  init(theta: Double, half: Int, scaling: RotaryScaling? = nil) {
+    let plain = (0..<half).map { j in pow(theta, -Double(2 * j) / Double(2 * half)) }
+    frequencies = (scaling?.frequencies(plain, theta: theta) ?? plain).map { Float($0) }
+    amplitude = Float(scaling?.amplitude ?? 1)
   }
 
   private mutating func row(_ position: Int32) -> [Float] {
     if let row = known[position] { return row }
     let angles = frequencies.map { Double(Float(position) * $0) }
-    let row = angles.map { Float(cos($0)) } + angles.map { Float(sin($0)) }
+    let row =
+      angles.map { Float(cos($0)) * amplitude } + angles.map { Float(sin($0)) * amplitude }
     known[position] = row
     return row
   }

@@ -21,6 +21,11 @@ enum TrainingRules {
       return options.checkpoint.finetune
         ? "--resume auto goes on and --finetune true begins anew: give one" : nil
     },
+    OptionRule("one_schedule") { options in
+      options.extra.overrideScheduler && options.extra.useCheckpointScheduler
+        ? "override_opt_param_scheduler takes the schedule of the flags, "
+          + "use_checkpoint_opt_param_scheduler that of the checkpoint: give one" : nil
+    },
     OptionRule("model_known") { options in
       guard options.model.model == nil else { return nil }
       return "Please set --model <model_id_or_path>"

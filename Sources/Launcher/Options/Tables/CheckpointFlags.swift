@@ -29,6 +29,7 @@ public struct CheckpointFlags: Sendable {
   public var loadArgs = false
   public var exitOnMissing = true
   public var teExtraState = true
+  public var teExtraStateForm = MegatronObjects.Form.empty
   public var onCorrupt = OnCorrupt.stop
 
   public init() {}
@@ -86,6 +87,10 @@ public struct CheckpointFlags: Sendable {
     .init(
       \.teExtraState, "te_extra_state",
       "Write the empty _extra_state entries that the reference expects."),
+    .init(
+      \.teExtraStateForm, "te_extra_state_form",
+      "What these entries hold: nothing, or a pickled None in modules with a matrix, for Transformer "
+        + "Engine 2.0 to 2.3."),
     .init(
       \.onCorrupt, "on_corrupt",
       "A damaged newest checkpoint: stop, or take the previous complete one."),

@@ -12,6 +12,8 @@ public struct ModelFlags: Sendable {
   public var torchDType: TorchDType?
   public var useHF = false
   public var ropeScaling: TextOrJSON?
+  /// Longest text the model shall reach; what `ropeScaling` without a factor is computed from.
+  public var maxModelLength: Int?
   public var modelKwargs: JSONValue?
 
   public init() {}
@@ -32,10 +34,11 @@ public struct ModelFlags: Sendable {
       .noEffect("no model here needs one"),
     Option(recorded: "hub_token", .text, "Access token; prefer the environment.")
       .noEffect("nothing is fetched from a hub").secret().environment("MODELSCOPE_API_TOKEN"),
-    Option(\.ropeScaling, "rope_scaling", "Replaces rope_scaling of config.json.").unset(
-      "from config.json"
-    )
-    .refused("scaled rotary positions are not computed yet"),
+    Option(
+      \.ropeScaling, "rope_scaling",
+      "Stretches the rotary positions: linear or yarn with --max_model_len, or the object of "
+        + "config.json, which it replaces."
+    ).unset("from config.json"),
   ].under(.model)
 
   /// Options of the reference's base set that mean nothing here.
@@ -75,7 +78,9 @@ public struct ModelFlags: Sendable {
       "give --model"),
     Option(recorded: "lora_modules", .list, .list([]), "Old spelling of --adapters.").refused(
       "give --adapters"),
-    Option(recorded: "max_model_len", .int, "Longest text of the model.").noEffect(
-      "--max_length limits rows"),
+    Option(
+      \.maxModelLength, "max_model_len",
+      "Longest text --rope_scaling shall reach; rows are limited by --max_length."
+    ).unset("from config.json").atLeast(1),
   ].under(.inert)
 }
