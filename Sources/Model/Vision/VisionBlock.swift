@@ -24,19 +24,18 @@ public struct VisionBlock: Sendable {
 
   var trains: Bool { [norm1, qkv, projection, norm2, up, down].contains(where: \.trains) }
 
-  /// - Parameter x: `[p, hv]`, `same`, or `split(0)` when nothing is trained.
+  /// - Parameter x: `[p, hv]`, placed as `rows` says.
   func callAsFunction(_ x: Value, _ rows: TowerRows, in context: Context) throws(Fault) -> Value {
     let tape = context.tape
-    let epsilon = QwenVision.epsilon
-    let normed = try tape.layerNorm(x, norm1, epsilon: epsilon)
-    let fused = try tape.affine(normed, qkv)
+    let patches = rows.shared?.patches
+    let normed = try tape.layerNorm(x, norm1, patches)
+    let fused = try tape.affine(normed, qkv, patches)
     let rotated = try tape.rotaryEmbedding(fused, heads, rows.angles)
     let mixed = try tape.attention(rotated, heads, rows.slices, causal: false)
-    let middle = try tape.add(x, try tape.affine(mixed, projection))
-    let wide = try tape.affine(
-      try tape.layerNorm(middle, norm2, epsilon: epsilon), up)
+    let middle = try tape.add(x, try tape.affine(mixed, projection, patches))
+    let wide = try tape.affine(try tape.layerNorm(middle, norm2, patches), up, patches)
     return try tape.add(
-      middle, try tape.affine(try tape.gelu(wide, .tanh), down))
+      middle, try tape.affine(try tape.gelu(wide, .tanh), down, patches))
   }
 }
 
@@ -54,24 +53,25 @@ public struct PatchMerger: Sendable {
 
   /// - Parameter x: `[p, hv]` in merge order.
   /// - Returns: `[p / merge², h]`, placed as `x`.
-  func callAsFunction(_ x: Value, in context: Context) throws(Fault) -> Value {
+  func callAsFunction(_ x: Value, _ rows: TowerRows, in context: Context) throws(Fault) -> Value {
     let tape = context.tape
+    let tokens = rows.shared?.tokens
     var x = x
     if normsAfterJoining { x = try tape.joinRows(x, count: mergedPatches) }
-    x = try tape.layerNorm(x, norm, epsilon: QwenVision.epsilon)
+    x = try tape.layerNorm(x, norm, normsAfterJoining ? tokens : rows.shared?.patches)
     if !normsAfterJoining { x = try tape.joinRows(x, count: mergedPatches) }
-    let wide = try tape.gelu(try tape.affine(x, fc1), .exact)
-    return try tape.affine(wide, fc2)
+    let wide = try tape.gelu(try tape.affine(x, fc1, tokens), .exact)
+    return try tape.affine(wide, fc2, tokens)
   }
 }
 
 extension Tape {
-  fileprivate func layerNorm(_ x: Value, _ norm: WeightAndBias, epsilon: Float) throws(Fault)
-    -> Value
-  {
-    try layerNorm(x, norm.weight, norm.bias, epsilon: epsilon)
+  fileprivate func layerNorm(
+    _ x: Value, _ norm: WeightAndBias, _ rows: SharedRows?
+  ) throws(Fault) -> Value {
+    try layerNorm(x, norm.weight, norm.bias, epsilon: QwenVision.epsilon, rows: rows)
   }
-  func affine(_ x: Value, _ product: WeightAndBias) throws(Fault) -> Value {
-    try affine(x, product.weight, product.bias)
+  func affine(_ x: Value, _ product: WeightAndBias, _ rows: SharedRows?) throws(Fault) -> Value {
+    try affine(x, product.weight, product.bias, rows: rows)
   }
 }
