@@ -128,4 +128,18 @@ private func isClose(_ a: Double, _ b: Double) -> Bool { abs(a - b) <= 1e-12 * a
     #expect(fault?.code == .scheduleDiffers)
     #expect(fault?.message.contains("min_lr") == true)
   }
+
+  @Test("a stored record of another kind is refused by the key that is wrong")
+  func badRecord() throws {
+    let schedule = try Schedule(
+      ScheduleOptions(learningRate: 1e-3, trainIterations: 10, globalBatchSize: 4))
+    let good = schedule.state(samples: 0)
+    #expect(try schedule.taking(good) == schedule)
+    for key in good.keys where key != "num_steps" {
+      var bad = good
+      bad[key] = .string("zigzag")
+      let fault = try #require(throws: Fault.self) { try schedule.taking(bad) }
+      #expect(fault.code == .stateMismatch && fault.message.contains(key), "\(key)")
+    }
+  }
 }

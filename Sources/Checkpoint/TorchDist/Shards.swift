@@ -38,7 +38,7 @@ public struct ObjectShard: Sendable {
   /// The full key, for Megatron `<key>/shard_<offset>_<shape>`.
   public let key: String
   let value: PickleValue
-  let storages: [(key: String, bytes: [UInt8])]
+  package let storages: [(key: String, bytes: [UInt8])]
 
   /// An object without tensors.
   public init(_ key: String, value: PickleValue) {

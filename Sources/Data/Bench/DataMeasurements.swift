@@ -1,5 +1,6 @@
 import Foundation
 import Support
+import Tensor
 
 /// One thing of the data pipeline that can be timed; `work` does it once, on the calling thread.
 public struct DataMeasurement: Sendable {
@@ -54,7 +55,7 @@ public enum DataMeasurements {
     let facts = JSONObject([
       ("megapixels", JSONValue(Double(pixels) / 1e6)), ("patches", JSONValue(patches)),
     ])
-    let settings = processor.settings
+    let memory = try PixelMemory(processor.settings)
     return [
       DataMeasurement(
         name: "decode", unit: "pictures", count: files.count, facts: facts,
@@ -69,7 +70,7 @@ public enum DataMeasurements {
         work: { () throws(Fault) in
           for file in files {
             let item = try processor.measurePicture(name(file)).item
-            _ = try settings.pixels(of: [try processor.loaded(item)])
+            try memory.fill([try processor.loaded(item)])
           }
         }),
       DataMeasurement(
@@ -91,7 +92,8 @@ public enum DataMeasurements {
       ("file", .string((file as NSString).lastPathComponent)), ("frames", JSONValue(clip.frames)),
       ("size", .array([JSONValue(clip.size.height), JSONValue(clip.size.width)])),
     ])
-    let (count, settings) = (clip.frames, processor.settings)
+    let count = clip.frames
+    let memory = try PixelMemory(processor.settings)
     return [
       DataMeasurement(
         name: "decode every frame to RGB", unit: "frames", count: count, facts: facts,
@@ -104,7 +106,7 @@ public enum DataMeasurements {
         work: { () throws(Fault) in _ = try processor.loaded(item) }),
       DataMeasurement(
         name: "file to pixel_values_videos", unit: "frames", count: frames, facts: facts,
-        work: { () throws(Fault) in _ = try settings.pixels(of: [try processor.loaded(item)]) }),
+        work: { () throws(Fault) in try memory.fill([try processor.loaded(item)]) }),
     ]
   }
 
@@ -126,5 +128,22 @@ public enum DataMeasurements {
           encoder.encode(piece, into: &ids)
         }
       })
+  }
+}
+
+/// Where training puts the numbers for the tower: tensors of an engine, whose memory is used again.
+private struct PixelMemory: Sendable {
+  let settings: MediaSettings
+  let engine: Engine
+
+  init(_ settings: MediaSettings) throws(Fault) {
+    self.settings = settings
+    engine = try Engine(threads: 1)
+  }
+
+  func fill(_ items: [MediaItem]) throws(Fault) {
+    let patches = items.reduce(0) { $0 + $1.grid.patches }
+    let pixels = try Tensor([patches, settings.patchValues], .float32, on: engine)
+    try settings.write(items, to: pixels.pointer(as: Float.self))
   }
 }

@@ -31,11 +31,21 @@ final class CSVReader: RawRowReader {
     for (i, name) in names.enumerated() {
       columns[name] = i < record.fields.count ? .string(record.fields[i]) : .null
     }
-    return RawRow(columns: columns, source: .init(file: lines.path, line: record.line))
+    return RawRow(
+      columns: columns, source: .init(file: lines.path, line: record.line), mark: record.mark)
   }
 
-  /// The next record; `line` is the line it begins on.
-  private func record() throws(Fault) -> (fields: [String], line: Int)? {
+  var mark: FileMark { lines.mark }
+  func move(to mark: FileMark) throws(Fault) { try lines.move(to: mark) }
+
+  private struct Record {
+    var fields: [String]
+    /// Where it begins.
+    var mark: FileMark
+    var line: Int { mark.line }
+  }
+
+  private func record() throws(Fault) -> Record? {
     var start: LineReader.Line?
     while let line = try lines.next() {
       if !line.isBlank {
@@ -54,7 +64,7 @@ final class CSVReader: RawRowReader {
       }
       splitter.take([0x0A] + more.bytes)
     }
-    return (splitter.finish(), first.number)
+    return Record(fields: splitter.finish(), mark: first.mark)
   }
 }
 

@@ -28,4 +28,6 @@ extension FaultCode {
     "DATA-113", .badData, "no row could be encoded in place of a bad one")
   public static let badDataOptions = FaultCode(
     "DATA-114", .usage, "data options exclude each other")
+  public static let differentRows = FaultCode(
+    "DATA-115", .badData, "ranks that share the encoding have read different rows")
 }

@@ -21,9 +21,17 @@ final class JSONLinesReader: RawRowReader {
           at: .file(lines.path, line: line.number),
           fix: "write each row as {\"column\": value, ...} on a line of its own")
       }
-      return RawRow(columns: columns, source: .init(file: lines.path, line: line.number))
+      return RawRow(
+        columns: columns, source: .init(file: lines.path, line: line.number), mark: line.mark)
     }
     return nil
+  }
+
+  var mark: FileMark { pending?.mark ?? lines.mark }
+
+  func move(to mark: FileMark) throws(Fault) {
+    pending = nil
+    try lines.move(to: mark)
   }
 
   private func takeLine() throws(Fault) -> LineReader.Line? {
@@ -54,8 +62,13 @@ final class JSONListReader: RawRowReader {
         .badDataFile, "item \(at): expected a JSON object, found \(items[at - 1].kind)",
         at: .file(path, line: at), fix: "write each row as {\"column\": value, ...}")
     }
-    return RawRow(columns: columns, source: .init(file: path, line: at))
+    return RawRow(
+      columns: columns, source: .init(file: path, line: at),
+      mark: FileMark(offset: at - 1, line: at))
   }
+
+  var mark: FileMark { FileMark(offset: at, line: at + 1) }
+  func move(to mark: FileMark) { at = mark.offset }
 }
 
 /// A `.json` file: a list of objects, or objects line by line.

@@ -6,8 +6,9 @@ final class LineReader {
   /// One line without its line break.
   struct Line {
     var bytes: [UInt8]
-    /// From 1.
-    var number: Int
+    /// Where it begins.
+    var mark: FileMark
+    var number: Int { mark.line }
   }
 
   /// A longer line is refused; nothing a trainer can use is that long.
@@ -21,6 +22,8 @@ final class LineReader {
   private var at = 0
   private var number = 0
   private var ended = false
+  /// Bytes of the file before the buffer.
+  private var passed = 0
 
   /// - Throws: `FILE-001`, `FILE-002` if the file is not there or cannot be opened.
   init(path: String) throws(Fault) {
@@ -39,11 +42,26 @@ final class LineReader {
 
   deinit { fclose(file) }
 
+  /// Where the next line begins.
+  var mark: FileMark { FileMark(offset: passed + at, line: number + 1) }
+
+  /// Goes to a line.
+  /// - Throws: `FILE-002` where the file does not reach so far.
+  func move(to mark: FileMark) throws(Fault) {
+    guard fseek(file, mark.offset, SEEK_SET) == 0 else {
+      throw Fault(
+        .unreadableFile, "the file cannot be read from byte \(mark.offset) on", at: .file(path))
+    }
+    (passed, filled, at, ended) = (mark.offset, 0, 0, false)
+    number = mark.line - 1
+  }
+
   /// The next line, or nil at the end of the file. A last line needs no line break.
   /// - Throws: `DATA-101` for UTF-16, for bytes that are not UTF-8 and for endless lines.
   func next() throws(Fault) -> Line? {
     var line: [UInt8] = []
     var found = false
+    let mark = mark
     while !found {
       if at == filled {
         try refill()
@@ -68,10 +86,11 @@ final class LineReader {
     if number == 1 { try dropMark(&line) }
     if line.last == 0x0D { line.removeLast() }
     try checkUTF8(line)
-    return Line(bytes: line, number: number)
+    return Line(bytes: line, mark: mark)
   }
 
   private func refill() throws(Fault) {
+    passed += filled
     at = 0
     filled = 0
     guard !ended else { return }

@@ -1,9 +1,18 @@
 import Support
 
+/// A place in a data file from which a row can be read.
+struct FileMark: Sendable, Equatable {
+  /// Byte, or place in the list of a `.json` file, from 0.
+  var offset = 0
+  /// As in messages, from 1.
+  var line = 1
+}
+
 /// A row as it stands in the file.
 struct RawRow: Sendable {
   var columns: JSONObject
   var source: StandardRow.Source
+  var mark = FileMark()
 }
 
 /// Reads the rows of one file in order.
@@ -11,6 +20,11 @@ protocol RawRowReader: AnyObject {
   /// The next row, nil at the end.
   /// - Throws: `DATA-101` if the file cannot be parsed.
   func next() throws(Fault) -> RawRow?
+  /// Where the next row begins.
+  var mark: FileMark { get }
+  /// Goes to a place that was a mark of this file.
+  /// - Throws: `FILE-002`.
+  func move(to mark: FileMark) throws(Fault)
 }
 
 /// The kinds of data files, by their ending.
@@ -47,6 +61,10 @@ final class TextReader: RawRowReader {
     guard let line = try lines.next() else { return nil }
     let text = JSONValue.string(String(decoding: line.bytes, as: UTF8.self))
     return RawRow(
-      columns: JSONObject([("text", text)]), source: .init(file: lines.path, line: line.number))
+      columns: JSONObject([("text", text)]), source: .init(file: lines.path, line: line.number),
+      mark: line.mark)
   }
+
+  var mark: FileMark { lines.mark }
+  func move(to mark: FileMark) throws(Fault) { try lines.move(to: mark) }
 }

@@ -41,6 +41,12 @@ struct RowStandardizer: Sendable {
     picks = other.picks
   }
 
+  /// Random words that were used to pick among responses.
+  var pickedWords: Int { picks.words }
+
+  /// Goes on as after a number of words.
+  mutating func skip(words: Int) { picks.skip(words: words - picks.words) }
+
   /// Which of several responses row `raw` uses; called once per row, in file order.
   mutating func pick(_ raw: RawRow) -> Int {
     guard plan.layout == .queryResponse || plan.layout == .alpaca,

@@ -61,7 +61,7 @@ public struct DataDoctor: Sendable {
   private func examine(_ word: String, _ encoder: RowEncoder) throws(Fault) -> Finding {
     var finding = Finding(word: word)
     for source in try DatasetPlan.sources([word], options) {
-      let rows = try RowLoader(options: options.rows, log: encoder.log).rows(of: source)
+      let rows = try RowLoader(options: options.rows, log: encoder.log).rows(of: source).rows
       let pass = EncodePass(
         encoder: encoder, threads: options.rows.threads, seed: options.order.seed)
       for (row, outcome) in zip(rows, try pass.outcomes(of: rows)) {

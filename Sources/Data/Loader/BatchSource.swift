@@ -3,21 +3,27 @@ import Support
 /// The micro-batches of one data-parallel rank in training order, with an exact position.
 ///
 /// One thread uses it. All ranks of a dp index (tensor, context and pipeline peers) get the same
-/// batches from equal sources.
+/// batches: each batch is made by one of them, in turn, and shared, so that a row is encoded and a
+/// picture decoded once. A stream is read by the first of them.
 public final class BatchSource {
   /// How micro-batches form steps; nil for a stream, whose length is not known.
   public let schedule: TrainingSchedule?
 
   private let samples: PreparedSamples
   private let plan: BatchPlan
+  private let peers: (any RankPeers)?
   private var feed: any BatchFeed
   private var prefetcher: Prefetcher?
   private var index: Int
+  /// Of a stream, where the next batch begins.
+  private var place = StreamPlace()
 
+  /// - Parameter peers: the ranks of this dp index, which all make the same calls.
   /// - Throws: `DATA-111` if batch sizes and rows do not fit together, `DATA-112` if `state` belongs
   ///   to other data or lies inside a micro-batch.
   public init(
-    _ samples: PreparedSamples, plan: BatchPlan, from state: SamplerState = SamplerState()
+    _ samples: PreparedSamples, plan: BatchPlan, from state: SamplerState = SamplerState(),
+    peers: (any RankPeers)? = nil
   ) throws(Fault) {
     guard (0..<max(plan.dataParallelSize, 1)).contains(plan.dataParallelRank) else {
       throw Fault(
@@ -25,8 +31,9 @@ public final class BatchSource {
     }
     self.samples = samples
     self.plan = plan
+    self.peers = peers.several
     schedule = try Self.schedule(samples, plan)
-    feed = try Self.feed(samples, plan, schedule)
+    feed = try Self.feed(samples, plan, schedule, start: 0, StreamPlace())
     index = 0
     try restore(state)
   }
@@ -47,7 +54,8 @@ public final class BatchSource {
   }
 
   private static func feed(
-    _ samples: PreparedSamples, _ plan: BatchPlan, _ schedule: TrainingSchedule?
+    _ samples: PreparedSamples, _ plan: BatchPlan, _ schedule: TrainingSchedule?, start: Int,
+    _ place: StreamPlace
   ) throws(Fault) -> any BatchFeed {
     switch (samples, schedule) {
     case (.indexed(let source), let schedule?):
@@ -62,7 +70,8 @@ public final class BatchSource {
             + "\(plan.dataParallelSize)", at: .flag("global_batch_size"))
       }
       return StreamFeed(
-        samples: stream, plan: plan, microBatchesPerStep: plan.globalBatchSize / block)
+        samples: stream, plan: plan, microBatchesPerStep: plan.globalBatchSize / block,
+        start: start, place: place)
     case (.indexed, nil):
       throw Fault(.internalError, "samples by number have no schedule")
     }
@@ -73,24 +82,65 @@ public final class BatchSource {
   /// The next micro-batch, nil when the data end. The last step is always complete; with a step of the
   /// rest its places without a row on any rank are empty batches.
   /// - Throws: `DATA-113` if no row could be encoded in place of a bad one.
+  /// - Communication: with peers, one batch is sent to all of them.
   public func next() throws(Fault) -> PackedBatch? {
-    let batch: PackedBatch?
-    if plan.workers > 0 {
-      let loader = prefetcher ?? startPrefetcher()
-      batch = try loader.batch(index)
-    } else {
-      batch = try feed.batch(index)
+    let fed: FedBatch?
+    if let peers { fed = try shared(peers) } else { fed = try own() }
+    guard let fed else { return nil }
+    if let place = fed.place { self.place = place }
+    index += 1
+    return fed.batch
+  }
+
+  /// The next `count` micro-batches, nil when the data end before.
+  /// - Throws: as `next`.
+  /// - Communication: as `next`, for each.
+  public func next(_ count: Int) throws(Fault) -> [PackedBatch]? {
+    var batches: [PackedBatch] = []
+    for _ in 0..<count {
+      guard let batch = try next() else { return nil }
+      batches.append(batch)
     }
-    if batch != nil { index += 1 }
-    return batch
+    return batches
+  }
+
+  /// The peer that makes batch `index`.
+  private func maker(_ index: Int, of size: Int) -> Int { schedule == nil ? 0 : index % size }
+
+  private func own() throws(Fault) -> FedBatch? {
+    guard plan.workers > 0 else { return try feed.batch(index) }
+    return try (prefetcher ?? startPrefetcher()).batch(index)
+  }
+
+  private func shared(_ peers: any RankPeers) throws(Fault) -> FedBatch? {
+    let maker = maker(index, of: peers.size)
+    var made: FedBatch?
+    let bytes = try peers.share(from: maker) { () throws(Fault) -> [UInt8] in
+      made = try own()
+      var writer = ByteWriter()
+      if let made {
+        writer.add(made.place?.epoch ?? -1)
+        writer.add(made.batch)
+      }
+      return writer.bytes
+    }
+    if maker == peers.rank || bytes.isEmpty { return made }
+    var reader = ByteReader(bytes)
+    let epoch = try reader.number()
+    return FedBatch(
+      batch: try reader.batch(), place: epoch < 0 ? nil : StreamPlace(epoch: epoch))
   }
 
   private func startPrefetcher() -> Prefetcher {
     // A stream is read by one thread; its order is its position.
     let isStream = schedule == nil
     let workers = isStream ? 1 : plan.workers
+    let step = isStream ? 1 : peers?.size ?? 1
+    var start = index
+    if let peers, !isStream { while maker(start, of: peers.size) != peers.rank { start += 1 } }
     let loader = Prefetcher(
-      feed: feed, workers: workers, depth: workers * max(plan.prefetch, 1), start: index)
+      feed: feed, workers: workers, depth: workers * max(plan.prefetch, 1), start: start, step: step
+    )
     prefetcher = loader
     return loader
   }
@@ -98,15 +148,18 @@ public final class BatchSource {
   /// Where the next micro-batch begins.
   public var state: SamplerState {
     guard let schedule else {
-      return SamplerState(
-        consumed: index * stepBatch, epoch: (feed as? StreamFeed)?.epoch ?? 0, rows: nil)
+      var state = SamplerState(
+        consumed: index * stepBatch, epoch: place.epoch, rows: nil)
+      state.stream = place.position
+      return state
     }
     return SamplerState(
       consumed: index * stepBatch, epoch: index / schedule.layout.microBatchesPerEpoch,
       rows: schedule.layout.rows)
   }
 
-  /// Goes to a position. A stream is read again from its beginning up to there.
+  /// Goes to a position. A stream whose place in the files is not known is read again from its
+  /// beginning up to there.
   /// - Throws: `DATA-112` if the position belongs to other data or lies inside a micro-batch.
   public func restore(_ state: SamplerState) throws(Fault) {
     if let rows = state.rows, let schedule, rows != schedule.layout.rows {
@@ -124,7 +177,8 @@ public final class BatchSource {
     }
     prefetcher?.stop()
     prefetcher = nil
-    feed = try Self.feed(samples, plan, schedule)
     index = state.consumed / stepBatch
+    place = index == 0 ? StreamPlace() : StreamPlace(epoch: state.epoch, position: state.stream)
+    feed = try Self.feed(samples, plan, schedule, start: index, place)
   }
 }

@@ -21,35 +21,81 @@ public enum DatasetPlan {
   /// - Parameters:
   ///   - encode: the chat template; called from `rows.threads` threads.
   ///   - media: reads the pictures and clips of encoded rows; nil for models without vision.
+  ///   - peers: ranks of which each encodes a share of the rows; all get the same data.
   /// - Throws: `DATA-101` to `DATA-109` for files, words and rows that stop the program; `DATA-103`
-  ///   if nothing is left to train on; `DATA-114` for options that exclude each other.
+  ///   if nothing is left to train on; `DATA-114` for options that exclude each other; `DATA-115` for
+  ///   peers that read other rows.
+  /// - Communication: without `--streaming` and `--lazy_tokenize`, gathers of the encoded rows.
   public static func prepare(
-    options: DataOptions, encode: @escaping RowEncoding, media: (any MediaLoading)? = nil
+    options: DataOptions, encode: @escaping RowEncoding, media: (any MediaLoading)? = nil,
+    peers: (any RankPeers)? = nil
   ) throws(Fault) -> PreparedData {
     let log = ReportLog()
-    try check(options)
     let encoder = encoder(options, encode: encode, media: media, log: log)
-    if options.encoding.streaming { return try stream(options, encoder: encoder) }
-    let cached = try readCached(options)
-    let sets = try readSets(options, log: log)
+    let read = try peers.agreeing { () throws(Fault) -> ReadData? in
+      try check(options)
+      return options.encoding.streaming ? nil : try readAll(options, encoder)
+    }
+    guard let read else { return try stream(options, encoder: encoder) }
+    if options.encoding.lazy { return try lazy(read.sets, options, encoder) }
+    try requireSame(read.sets, peers)
+    let pass = EncodePass(
+      encoder: encoder, threads: options.rows.threads, seed: options.order.seed, peers: peers)
+    let outcomes = try read.sets.outcomes(by: pass)
+    let train = try pass.samples(
+      of: read.sets.train, outcomes.train, cached: read.cachedTrain, name: "training")
+    guard !read.sets.validation.order.isEmpty || !read.cachedValidation.isEmpty else {
+      return PreparedData(train: .indexed(train), validation: nil, log: log)
+    }
+    let validation = try pass.samples(
+      of: read.sets.validation, outcomes.validation, cached: read.cachedValidation,
+      name: "validation")
+    return PreparedData(
+      train: .indexed(train), validation: large(.indexed(validation), options, log), log: log)
+  }
+
+  /// Rows that were read and rows that were encoded before.
+  private struct ReadData {
+    var sets: RowSets
+    var cachedTrain: [CachedRows] = []
+    var cachedValidation: [CachedRows] = []
+  }
+
+  private static func readAll(
+    _ options: DataOptions, _ encoder: RowEncoder
+  ) throws(Fault) -> ReadData {
+    let cached = try readCached(options, encoder)
+    let sets = try readSets(options, encoder: encoder, log: encoder.log)
     guard !sets.train.order.isEmpty || !cached.train.isEmpty else {
       throw Fault(
         .noRows, "no training rows are left",
-        found: log.snapshot.files.flatMap { file in file.reasons.map { "\(file.path): \($0)" } }
-          .prefix(DataReport.textLimit).joined(separator: "; "),
+        found: encoder.log.snapshot.files.flatMap { file in
+          file.reasons.map { "\(file.path): \($0)" }
+        }
+        .prefix(DataReport.textLimit).joined(separator: "; "),
         fix: "give training data with --dataset, or lower --split_dataset_ratio")
     }
     let splits = options.sources.validation.isEmpty && options.order.splitRatio > 0
     if splits, let folder = options.outputFolder {
       try ValidationFile.write(sets.validation.inOrder, folder: folder)
     }
-    let train = try samples(
-      sets.train, cached.train, name: "training", options: options, encoder: encoder)
-    return PreparedData(
-      train: train,
-      validation: try validation(
-        sets.validation, cached.validation, options: options, encoder: encoder),
-      log: log)
+    return ReadData(
+      sets: sets, cachedTrain: cached.train, cachedValidation: cached.validation)
+  }
+
+  /// Ranks that share the encoding must have read the same.
+  private static func requireSame(
+    _ sets: RowSets, _ peers: (any RankPeers)?
+  ) throws(Fault) {
+    guard let peers = peers.several else { return }
+    var own = ByteWriter()
+    own.add([Int64(sets.train.rows.count), Int64(sets.validation.rows.count)])
+    own.add([sets.checksum])
+    let all = try peers.gather(own.bytes)
+    guard let other = all.firstIndex(where: { $0 != all[0] }) else { return }
+    throw Fault(
+      .differentRows, "rank \(other) has read other rows than rank 0",
+      fix: "give all nodes the same data files")
   }
 
   static func encoder(
@@ -64,12 +110,13 @@ public enum DatasetPlan {
   }
 
   private static func readCached(
-    _ options: DataOptions
+    _ options: DataOptions, _ encoder: RowEncoder
   ) throws(Fault) -> (train: [CachedRows], validation: [CachedRows]) {
     var train: [CachedRows] = []
     var validation: [CachedRows] = []
     for path in options.sources.cached {
-      let sets = try CachedDataset.read(path, parts: options.encoding.parts)
+      let sets = try CachedDataset.read(
+        path, parts: options.encoding.parts, media: encoder.media)
       if let set = sets.train { train.append(set) }
       if let set = sets.validation { validation.append(set) }
     }
@@ -81,7 +128,7 @@ public enum DatasetPlan {
     options: DataOptions
   ) throws(Fault) -> (train: [StandardRow], validation: [StandardRow], report: DataReport) {
     let log = ReportLog()
-    let sets = try readSets(options, log: log)
+    let sets = try readSets(options, encoder: nil, log: log)
     return (sets.train.inOrder, sets.validation.inOrder, log.snapshot)
   }
 
@@ -121,93 +168,31 @@ public enum DatasetPlan {
     }
   }
 
-  private static func registry(_ options: DataOptions) throws(Fault) -> DatasetRegistry {
-    var registry = DatasetRegistry()
-    for file in options.sources.customInfo { try registry.addCustomInfo(file: file) }
-    return registry
-  }
-
-  static func sources(
-    _ words: [String], _ options: DataOptions
-  ) throws(Fault) -> [DatasetSource] {
-    let registry = try registry(options)
-    var sources: [DatasetSource] = []
-    for word in words {
-      sources.append(
-        try DatasetSource(word: word, registry: registry, options: options.sources))
-    }
-    return sources
-  }
-
-  static func readSets(
-    _ options: DataOptions, log: ReportLog
-  ) throws(Fault) -> (train: RowSet, validation: RowSet) {
-    let loader = RowLoader(options: options.rows, log: log)
-    var order = options.order
-    let named = !options.sources.validation.isEmpty
-    if named && order.splitRatio > 0 {
-      order.splitRatio = 0
-      log.update { $0.note("split_dataset_ratio is set to 0, because val_dataset is given") }
-    }
-    let sets = try read(options.sources.train, order, options, loader)
-    guard named else { return sets }
-    // Validation files have a fresh generator of the same seed.
-    var own = order
-    own.splitRatio = 1
-    own.shuffle = options.shuffleValidation
-    own.interleave = nil
-    let other = try read(options.sources.validation, own, options, loader)
-    return (sets.train, other.validation)
-  }
-
-  private static func read(
-    _ words: [String], _ order: OrderOptions, _ options: DataOptions, _ loader: RowLoader
-  ) throws(Fault) -> (train: RowSet, validation: RowSet) {
-    var all: [[StandardRow]] = []
-    let sources = try sources(words, options)
-    for source in sources { all.append(try loader.rows(of: source)) }
-    let plan = try OrderPlan(sizes: all.map(\.count), counts: sources.map(\.count), options: order)
-    loader.log.update { report in for note in plan.notes { report.note(note) } }
-    return (set(plan.train, all), set(plan.validation, all))
-  }
-
-  private static func set(_ references: [RowReference], _ all: [[StandardRow]]) -> RowSet {
-    var places = all.map { [Int](repeating: -1, count: $0.count) }
-    var set = RowSet()
-    for reference in references {
-      if places[reference.source][reference.row] < 0 {
-        places[reference.source][reference.row] = set.rows.count
-        set.rows.append(all[reference.source][reference.row])
-      }
-      set.order.append(places[reference.source][reference.row])
-    }
-    return set
-  }
-
-  private static func samples(
-    _ set: RowSet, _ cached: [CachedRows], name: String, options: DataOptions,
-    encoder: RowEncoder
-  ) throws(Fault) -> PreparedSamples {
-    if options.encoding.lazy {
+  private static func lazy(
+    _ sets: RowSets, _ options: DataOptions, _ encoder: RowEncoder
+  ) throws(Fault) -> PreparedData {
+    func samples(_ set: RowSet) throws(Fault) -> PreparedSamples {
       let lazy = LazySamples(
         rows: set.rows, order: set.order, encoder: encoder, seed: options.order.seed)
       // A set of which nothing can be encoded must stop the program before a model is built.
       _ = try lazy.documents(0)
       return .indexed(lazy)
     }
-    let pass = EncodePass(
-      encoder: encoder, threads: options.rows.threads, seed: options.order.seed)
-    return .indexed(try pass.samples(of: set, cached: cached, name: name))
+    let train = try samples(sets.train)
+    guard !sets.validation.order.isEmpty else {
+      return PreparedData(train: train, validation: nil, log: encoder.log)
+    }
+    return PreparedData(
+      train: train, validation: large(try samples(sets.validation), options, encoder.log),
+      log: encoder.log)
   }
 
-  private static func validation(
-    _ set: RowSet, _ cached: [CachedRows], options: DataOptions, encoder: RowEncoder
-  ) throws(Fault) -> PreparedSamples? {
-    guard !set.order.isEmpty || !cached.isEmpty else { return nil }
-    let samples = try samples(
-      set, cached, name: "validation", options: options, encoder: encoder)
+  /// Validation samples, if there are enough for one step.
+  private static func large(
+    _ samples: PreparedSamples, _ options: DataOptions, _ log: ReportLog
+  ) -> PreparedSamples? {
     guard let count = samples.count, count < options.stepBatch else { return samples }
-    encoder.log.update {
+    log.update {
       $0.note(
         "validation is switched off: it has \(count) samples, fewer than micro_batch_size × "
           + "data-parallel size = \(options.stepBatch)")

@@ -1,20 +1,13 @@
 import Support
 
-/// Rows and the order they are used in; a row that repeats stands once in `rows`.
-struct RowSet: Sendable {
-  var rows: [StandardRow] = []
-  var order: [Int] = []
-
-  /// The rows in the order they are used.
-  var inOrder: [StandardRow] { order.map { rows[$0] } }
-}
-
 /// Encodes a whole set before training.
 struct EncodePass: Sendable {
   let encoder: RowEncoder
   let threads: Int
   /// `--data_seed`, for the order of replacement.
   let seed: Int
+  /// Ranks that encode a share of the rows each.
+  var peers: (any RankPeers)?
 
   /// Rows that can be used, gathered from files and from encoded data sets.
   private struct Gathering {
@@ -36,12 +29,13 @@ struct EncodePass: Sendable {
   }
 
   /// The set as samples: rows that could be encoded, packed if asked for.
-  /// - Parameter cached: sets that were encoded before; they follow the others.
+  /// - Parameters:
+  ///   - outcomes: what became of the rows of the set.
+  ///   - cached: sets that were encoded before; they follow the others.
   /// - Throws: `DATA-103` if none is left.
   func samples(
-    of set: RowSet, cached: [CachedRows] = [], name: String
+    of set: RowSet, _ outcomes: [RowOutcome], cached: [CachedRows] = [], name: String
   ) throws(Fault) -> EagerSamples {
-    let outcomes = try outcomes(of: set.rows)
     var all = Gathering()
     let own = zip(set.rows, outcomes).map { StoredRow(outcome: $1, source: $0.source) }
     for row in own { encoder.record(row.outcome, of: row.source) }
@@ -74,37 +68,101 @@ struct EncodePass: Sendable {
     return Packing.packs(lengths: lengths, capacity: capacity).map { $0.map { order[$0] } }
   }
 
+  /// Rows that are encoded between two exchanges.
+  private static let sharedRows = 16_384
+
   /// What becomes of each row, from the cache where it is there. Blocks are stored as they are
   /// done, so that a pass that was interrupted goes on.
+  /// - Throws: faults that are not of a row; with `--strict` that of the first bad row.
+  /// - Communication: with peers, one gather for each block of rows.
   func outcomes(of rows: [StandardRow]) throws(Fault) -> [RowOutcome] {
-    guard let folder = encoder.options.cacheFolder else { return try encodeAll(rows[...]) }
-    let cache = EncodedCache(folder: folder)
+    let cache = encoder.options.cacheFolder.map { EncodedCache(folder: $0) }
+    let step = cache == nil ? Self.sharedRows : EncodedCache.blockRows
     var outcomes: [RowOutcome] = []
     while outcomes.count < rows.count {
-      let end = min(outcomes.count + EncodedCache.blockRows, rows.count)
-      outcomes += try block(rows[outcomes.count..<end], cache)
+      let block = rows[outcomes.count..<min(outcomes.count + step, rows.count)]
+      if let cache {
+        outcomes += try cached(block, cache)
+      } else {
+        outcomes += try encodeAll(block)
+      }
     }
     return outcomes
   }
 
-  private func block(
+  private func cached(
     _ rows: ArraySlice<StandardRow>, _ cache: EncodedCache
   ) throws(Fault) -> [RowOutcome] {
     let key = EncodedCache.key(rows: rows, encoder: encoder)
-    if let stored = cache.load(key), stored.count == rows.count { return stored }
+    var stored = cache.load(key)
+    if stored?.count != rows.count { stored = nil }
+    if let peers = peers.several {
+      return try shared(stored, of: rows, among: peers) { (block) throws(Fault) in
+        try cache.store(block, key: key)
+      }
+    }
+    if let stored { return stored }
     let fresh = try encodeAll(rows)
+    keep(fresh, of: rows) { (block) throws(Fault) in try cache.store(block, key: key) }
+    return fresh
+  }
+
+  /// Ranks that found a block give it to those that did not; only if none has it, it is encoded.
+  private func shared(
+    _ stored: [RowOutcome]?, of rows: ArraySlice<StandardRow>, among peers: any RankPeers,
+    _ store: ([StoredRow]) throws(Fault) -> Void
+  ) throws(Fault) -> [RowOutcome] {
+    let found = try peers.gather([stored == nil ? 0 : 1])
+    if let stored, found.allSatisfy({ $0 == [1] }) { return stored }
+    let outcomes: [RowOutcome]
+    if let owner = found.firstIndex(of: [1]) {
+      var reader = ByteReader(
+        try peers.share(from: owner) { () throws(Fault) -> [UInt8] in
+          var writer = ByteWriter()
+          for outcome in stored ?? [] { writer.add(outcome) }
+          return writer.bytes
+        })
+      var given: [RowOutcome] = []
+      for _ in rows { given.append(try reader.outcome()) }
+      outcomes = given
+    } else {
+      outcomes = try encodeAll(rows)
+    }
+    if stored == nil, peers.leadsNode { keep(outcomes, of: rows, store) }
+    return outcomes
+  }
+
+  private func keep(
+    _ outcomes: [RowOutcome], of rows: ArraySlice<StandardRow>,
+    _ store: ([StoredRow]) throws(Fault) -> Void
+  ) {
     do throws(Fault) {
-      try cache.store(
-        zip(rows, fresh).map { StoredRow(outcome: $1, source: $0.source) }, key: key)
+      try store(zip(rows, outcomes).map { StoredRow(outcome: $1, source: $0.source) })
     } catch {
       // A cache that cannot be kept costs time, not results.
       encoder.log.update { $0.note(error.reason) }
     }
-    return fresh
   }
 
   private func encodeAll(_ rows: ArraySlice<StandardRow>) throws(Fault) -> [RowOutcome] {
-    let rows = Array(rows)
+    guard let peers = peers.several else {
+      let (outcomes, fault) = encodeShare(Array(rows))
+      if let fault { throw fault }
+      return outcomes
+    }
+    // Rows of a kind stand together in files, so the shares are interleaved.
+    let own = stride(from: rows.startIndex + peers.rank, to: rows.endIndex, by: peers.size)
+    let (outcomes, fault) = encodeShare(own.map { rows[$0] })
+    var writer = ByteWriter()
+    writer.add(outcomes.count)
+    for outcome in outcomes { writer.add(outcome) }
+    return try joined(
+      try peers.gather(writer.bytes), count: rows.count, peers: peers, fault: fault)
+  }
+
+  /// Outcomes in order up to the first fault, and that fault.
+  private func encodeShare(_ rows: [StandardRow]) -> ([RowOutcome], Fault?) {
+    let encoder = encoder
     let results = parallelMap(count: rows.count, threads: threads) {
       index -> Result<RowOutcome, Fault> in
       do throws(Fault) { return .success(try encoder.outcome(rows[index])) } catch {
@@ -116,8 +174,30 @@ struct EncodePass: Sendable {
     for result in results {
       switch result {
       case .success(let outcome): outcomes.append(outcome)
-      case .failure(let fault): throw fault
+      case .failure(let fault): return (outcomes, fault)
       }
+    }
+    return (outcomes, nil)
+  }
+
+  /// The shares of all ranks as one list.
+  /// - Parameter fault: what ended the share of this rank.
+  /// - Throws: on all ranks the fault of the first row that has one.
+  private func joined(
+    _ shares: [[UInt8]], count: Int, peers: any RankPeers, fault: Fault?
+  ) throws(Fault) -> [RowOutcome] {
+    var readers = shares.map { ByteReader($0) }
+    var left: [Int] = []
+    for rank in readers.indices { left.append(try readers[rank].number()) }
+    var outcomes: [RowOutcome] = []
+    for row in 0..<count {
+      let rank = row % shares.count
+      guard left[rank] > 0 else {
+        try peers.agree(rank == peers.rank ? fault : nil)
+        throw Fault(.internalError, "rank \(rank) did not encode all rows of its share")
+      }
+      outcomes.append(try readers[rank].outcome())
+      left[rank] -= 1
     }
     return outcomes
   }

@@ -6,7 +6,7 @@ import Synchronization
 final class Prefetcher: Sendable {
   private struct State {
     var next: Int
-    var ready: [Int: Result<PackedBatch?, Fault>] = [:]
+    var ready: [Int: Result<FedBatch?, Fault>] = [:]
     var stopped = false
   }
 
@@ -17,6 +17,7 @@ final class Prefetcher: Sendable {
   private let arrived = DispatchSemaphore(value: 0)
   private let workers: Int
   private let depth: Int
+  private let step: Int
   /// Bytes of patches that one place of the queue stands for; a larger batch takes several.
   private static let placeBytes = 4 << 20
 
@@ -24,8 +25,10 @@ final class Prefetcher: Sendable {
   ///   - workers: threads, at least 1.
   ///   - depth: most batches that are ready or in work.
   ///   - start: number of the first batch.
-  init(feed: any BatchFeed, workers: Int, depth: Int, start: Int) {
+  ///   - step: from one batch to the next; those between are made by other ranks.
+  init(feed: any BatchFeed, workers: Int, depth: Int, start: Int, step: Int = 1) {
     self.feed = feed
+    self.step = max(step, 1)
     self.workers = max(workers, 1)
     self.depth = max(depth, 1)
     state = Mutex(State(next: start))
@@ -43,11 +46,11 @@ final class Prefetcher: Sendable {
       free.wait()
       let claimed = state.withLock { state -> Int? in
         guard !state.stopped else { return nil }
-        state.next += 1
-        return state.next - 1
+        defer { state.next += step }
+        return state.next
       }
       guard let index = claimed else { return }
-      let result: Result<PackedBatch?, Fault>
+      let result: Result<FedBatch?, Fault>
       do throws(Fault) { result = .success(try feed.batch(index)) } catch {
         result = .failure(error)
       }
@@ -64,14 +67,14 @@ final class Prefetcher: Sendable {
   }
 
   /// Places that a batch takes in the queue, at least one and at most all.
-  private func places(_ result: Result<PackedBatch?, Fault>) -> Int {
-    guard case .success(let batch?) = result else { return 1 }
-    let bytes = batch.media.reduce(0) { $0 + ($1.patches?.bytes.count ?? 0) }
+  private func places(_ result: Result<FedBatch?, Fault>) -> Int {
+    guard case .success(let fed?) = result else { return 1 }
+    let bytes = fed.batch.media.reduce(0) { $0 + ($1.patches?.bytes.count ?? 0) }
     return min(max(bytes / Self.placeBytes, 1), depth)
   }
 
   /// Batch `index`; batches are asked for in order.
-  func batch(_ index: Int) throws(Fault) -> PackedBatch? {
+  func batch(_ index: Int) throws(Fault) -> FedBatch? {
     while true {
       let (result, isOver) = state.withLock { state in
         let result = state.ready[index]

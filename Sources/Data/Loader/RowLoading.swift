@@ -1,21 +1,28 @@
 import Support
 
+/// What was read of a data set.
+struct LoadedRows: Sendable {
+  var rows: [StandardRow] = []
+  /// With `--strict`, the fault of the first row that cannot be used; `rows` are those before it.
+  var fault: Fault?
+}
+
 /// Reads whole data sets into memory.
 struct RowLoader: Sendable {
   let options: RowOptions
   let log: ReportLog
 
   /// All good rows of a data set, in the order of its files.
-  /// - Throws: what parsing throws; `DATA-103` if the files hold no rows; with `strict` the first
-  ///   bad row.
-  func rows(of source: DatasetSource) throws(Fault) -> [StandardRow] {
-    var rows: [StandardRow] = []
+  /// - Throws: what parsing throws; `DATA-103` if the files hold no rows.
+  func rows(of source: DatasetSource) throws(Fault) -> LoadedRows {
+    var loaded = LoadedRows()
     var read = 0
     for part in source.parts {
       let raw = try rawRows(of: part)
       read += raw.count
       guard !raw.isEmpty else { continue }
-      rows += try standardize(raw, of: part)
+      try standardize(raw, of: part, into: &loaded)
+      if loaded.fault != nil { return loaded }
     }
     guard read > 0 else {
       throw Fault(
@@ -23,7 +30,7 @@ struct RowLoader: Sendable {
         at: .file(source.parts.first?.files.first ?? source.word),
         fix: "give a file with at least one row")
     }
-    return rows
+    return loaded
   }
 
   private func rawRows(of part: DatasetSource.Part) throws(Fault) -> [RawRow] {
@@ -39,8 +46,8 @@ struct RowLoader: Sendable {
   }
 
   private func standardize(
-    _ raw: [RawRow], of part: DatasetSource.Part
-  ) throws(Fault) -> [StandardRow] {
+    _ raw: [RawRow], of part: DatasetSource.Part, into loaded: inout LoadedRows
+  ) throws(Fault) {
     let plan = try ColumnPlan(
       columns: ColumnUnion(raw).names, renames: options.renames(with: part.columns),
       file: part.files[0])
@@ -57,24 +64,25 @@ struct RowLoader: Sendable {
         return .failure(error)
       }
     }
-    return try collect(results, raw)
+    collect(results, raw, into: &loaded)
   }
 
   private func collect(
-    _ results: [Result<StandardRow?, Fault>], _ raw: [RawRow]
-  ) throws(Fault) -> [StandardRow] {
-    var rows: [StandardRow] = []
+    _ results: [Result<StandardRow?, Fault>], _ raw: [RawRow], into loaded: inout LoadedRows
+  ) {
     for (result, raw) in zip(results, raw) {
       switch result {
-      case .success(let row?): rows.append(row)
+      case .success(let row?): loaded.rows.append(row)
       case .success(nil):
         log.update { $0.dropped(raw.source, reason: "the clip of the row is not in its folder") }
       case .failure(let fault):
-        if options.strict { throw fault.asStrict }
+        if options.strict {
+          loaded.fault = fault.asStrict
+          return
+        }
         log.update { $0.dropped(raw.source, reason: fault.reason) }
       }
     }
-    return rows
   }
 }
 
@@ -93,6 +101,11 @@ struct ColumnUnion {
   private var seen: Set<String> = []
 
   init(_ rows: [RawRow] = []) { for row in rows { _ = add(row) } }
+
+  init(names: [String]) {
+    self.names = names
+    seen = Set(names)
+  }
 
   /// - Returns: whether the row has a column that is new.
   mutating func add(_ row: RawRow) -> Bool {

@@ -139,9 +139,13 @@ extension MediaProcessor: MediaLoading {
     let values = row.images + row.videos.flatMap { $0.array ?? [$0] }
     return values.compactMap { value in
       guard case .file(let path)? = MediaSource(value) else { return nil }
-      let name = MediumName(field: "", source: .file(path))
-      return (try? reader.path(path, name)) ?? path
+      return place(of: path)
     }
+  }
+
+  /// Where a path of a row leads; the path itself where nothing is there.
+  public func place(of path: String) -> String {
+    (try? reader.path(path, MediumName(field: "", source: .file(path)))) ?? path
   }
 
   private func patches(of item: MediaItem) throws(Fault) -> MediaPatches {
@@ -224,6 +228,8 @@ extension MediaProcessor: MediaLoading {
 public protocol MediaLoading: Sendable {
   /// The files that a row depends on.
   func files(of row: StandardRow) -> [String]
+  /// Where a path of a row leads.
+  func place(of path: String) -> String
   /// Reads all media of a row without keeping anything.
   /// - Returns: warnings.
   /// - Throws: `DATA-401` to `DATA-405`, all of which let the row be left out.

@@ -4,7 +4,9 @@ import Support
 struct Interleaver: Sendable {
   private let choice: WeightedChoice
   private var generator: RandomGenerator
-  private var used: [Bool]
+  private(set) var used: [Bool]
+  /// Sources that were drawn.
+  private(set) var draws = 0
   private let stopping: StoppingStrategy
 
   /// - Throws: `DATA-107` unless there is one chance per source, none negative, with sum 1.
@@ -34,7 +36,18 @@ struct Interleaver: Sendable {
   mutating func next() -> Int? {
     let ended =
       stopping == .firstExhausted ? used.contains(true) : used.allSatisfy { $0 }
-    return ended ? nil : choice.index(using: &generator)
+    guard !ended else { return nil }
+    draws += 1
+    return choice.index(using: &generator)
+  }
+
+  /// Goes on where another one was.
+  mutating func restore(draws count: Int, used: [Bool]) {
+    while draws < count {
+      draws += 1
+      _ = choice.index(using: &generator)
+    }
+    if used.count == self.used.count { self.used = used }
   }
 
   /// Says that the last row of `source` was taken.

@@ -1,6 +1,8 @@
 /// numpy's legacy `RandomState`, as far as data order needs it: the same numbers for the same seed.
 public struct RandomState: Sendable {
   private var twister: MersenneTwister
+  /// Words that were drawn since the beginning.
+  private(set) var words = 0
 
   /// - Parameter seed: `--data_seed`; only its lowest 32 bits count, as in numpy.
   public init(seed: Int) { twister = MersenneTwister(seed: UInt32(truncatingIfNeeded: seed)) }
@@ -10,9 +12,19 @@ public struct RandomState: Sendable {
     if most == 0 { return 0 }
     let mask = UInt32.max >> UInt32(most.leadingZeroBitCount)
     while true {
-      let value = twister.nextWord() & mask
+      let value = nextWord() & mask
       if value <= most { return value }
     }
+  }
+
+  private mutating func nextWord() -> UInt32 {
+    words += 1
+    return twister.nextWord()
+  }
+
+  /// Passes over words, as if they had been drawn.
+  mutating func skip(words count: Int) {
+    for _ in 0..<max(count, 0) { _ = nextWord() }
   }
 
   /// `randint(0, high)`: a whole number in `0..<high`; `high` is at least 1.

@@ -2,11 +2,13 @@
 public struct ShuffleBuffer<Element>: Sendable where Element: Sendable {
   private var generator: RandomGenerator
   private let capacity: Int
-  private var rows: [Element] = []
+  private(set) var rows: [Element] = []
   /// Places drawn ahead. The reference draws a thousand at a time, which decides what numbers are
   /// left for the last shuffle.
   private var places: ArraySlice<Int> = []
-  private var draining = false
+  private(set) var draining = false
+  /// Places that were drawn so far, of which `places` are left.
+  private var drawn = 0
 
   /// - Parameter capacity: `--shuffle_buffer_size`, at least 1.
   public init(capacity: Int, seed: Int) {
@@ -38,7 +40,23 @@ public struct ShuffleBuffer<Element>: Sendable where Element: Sendable {
   }
 
   private mutating func nextPlace() -> Int {
-    if places.isEmpty { places = (0..<1000).map { _ in generator.integer(below: capacity) }[...] }
+    if places.isEmpty { draw() }
     return places.removeFirst()
+  }
+
+  private mutating func draw() {
+    places = (0..<1000).map { _ in generator.integer(below: capacity) }[...]
+    drawn += places.count
+  }
+
+  /// Places that were used; with the rows and `draining` the whole position.
+  var usedPlaces: Int { drawn - places.count }
+
+  /// Goes on where another buffer of the same seed and capacity was.
+  mutating func restore(rows: [Element], usedPlaces: Int, draining: Bool) {
+    self.rows = rows
+    self.draining = draining
+    while drawn < usedPlaces { draw() }
+    places = places.suffix(drawn - usedPlaces)
   }
 }

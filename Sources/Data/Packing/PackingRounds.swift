@@ -11,6 +11,12 @@ public struct PackingRounds<Item: Sendable>: Sendable {
   /// - Parameter capacity: tokens a pack may hold.
   public init(capacity: Int) { self.capacity = capacity }
 
+  /// The items that are carried into the next round.
+  var carriedItems: [Item] { carried.map { $0.item } }
+
+  /// Goes on with what was carried when the rounds were stopped.
+  mutating func restore(_ items: [(item: Item, length: Int)]) { carried = items }
+
   /// Packs the carried items and `items`.
   /// - Parameter isLast: true empties everything; else the last opened bin is carried on.
   /// - Returns: packs in order, items in the order they went in.

@@ -8,6 +8,8 @@ public struct SamplerState: Sendable, Equatable {
   public var epoch: Int
   /// Rows of the data set; nil for a stream. Another number means other data.
   public var rows: Int?
+  /// The place of a stream in its files.
+  var stream: StreamPosition?
 
   public init(consumed: Int = 0, epoch: Int = 0, rows: Int? = nil) {
     self.consumed = consumed
@@ -17,11 +19,12 @@ public struct SamplerState: Sendable, Equatable {
 
   /// The state as a checkpoint writes it.
   public var json: JSONValue {
-    .object(
-      JSONObject([
-        ("consumed_samples", JSONValue(consumed)), ("epoch", JSONValue(epoch)),
-        ("rows", rows.map { JSONValue($0) } ?? .null),
-      ]))
+    var object = JSONObject([
+      ("consumed_samples", JSONValue(consumed)), ("epoch", JSONValue(epoch)),
+      ("rows", rows.map { JSONValue($0) } ?? .null),
+    ])
+    object["stream"] = stream?.json
+    return .object(object)
   }
 
   /// - Throws: `DATA-112` if a member is missing or no whole number.
@@ -34,5 +37,10 @@ public struct SamplerState: Sendable, Equatable {
         expected: "consumed_samples and epoch as whole numbers", found: json.write())
     }
     self.init(consumed: consumed, epoch: epoch, rows: json["rows"]?.int)
+    guard let place = json["stream"], !place.isNull else { return }
+    guard let position = StreamPosition(place) else {
+      throw Fault(.badResume, "the place of the stream in its files is not readable")
+    }
+    stream = position
   }
 }

@@ -32,10 +32,11 @@ enum CachedDataset {
   static let validation = "validation"
 
   /// Reads both sets.
-  /// - Throws: `FILE-001`, `DATA-501` for a damaged file, `DATA-502` if the tokenizer, the template
-  ///   or a data file is another one now.
+  /// - Parameter media: finds the media that the rows were made from.
+  /// - Throws: `FILE-001`, `DATA-501` for a damaged file, `DATA-502` if the tokenizer, the template,
+  ///   a data file, a picture or a clip is another one now.
   static func read(
-    _ path: String, parts: [EncodingPart]
+    _ path: String, parts: [EncodingPart], media: (any MediaLoading)?
   ) throws(Fault) -> (train: CachedRows?, validation: CachedRows?) {
     if Folder.kind(path) == .folder {
       throw Fault(
@@ -53,6 +54,7 @@ enum CachedDataset {
       throw Fault(.badStore, "what the data set was made from cannot be read", at: .file(path))
     }
     try check(about, parts, path)
+    try MediaRecord(about["media"], store: path).check(media, store: path)
     return (try rows(training, in: file), try rows(validation, in: file))
   }
 

@@ -30,20 +30,27 @@ public struct CachedDatasetWriter: Sendable {
     options.encoding.cacheFolder = parts
     let log = ReportLog()
     let encoder = DatasetPlan.encoder(options, encode: encode, media: media, log: log)
-    let sets = try DatasetPlan.readSets(options, log: log)
+    let sets = try DatasetPlan.readSets(options, encoder: encoder, log: log)
+    let pass = EncodePass(
+      encoder: encoder, threads: options.rows.threads, seed: options.order.seed)
+    let outcomes = try sets.outcomes(by: pass)
+    // Stored patches need no media.
+    let record = try MediaRecord(
+      of: zip(sets.train.rows + sets.validation.rows, outcomes.train + outcomes.validation).map {
+        StoredRow(outcome: $1, source: $0.source)
+      }, media: keepsPatches ? nil : media)
     let own = parts + "/whole.h5"
     try Folder.make(parts)
     let file = try ArrayFile(creating: own)
     var lines: [String] = []
     do throws(Fault) {
       try file.append("format", text: CachedDataset.format)
-      try file.append("about", text: about(options, sets).write())
-      for (prefix, set) in [
-        (CachedDataset.training, sets.train), (CachedDataset.validation, sets.validation),
+      try file.append("about", text: about(options, sets, record).write())
+      for (prefix, set, outcomes) in [
+        (CachedDataset.training, sets.train, outcomes.train),
+        (CachedDataset.validation, sets.validation, outcomes.validation),
       ] where !set.order.isEmpty {
-        let pass = EncodePass(
-          encoder: encoder, threads: options.rows.threads, seed: options.order.seed)
-        lines.append(try write(set, prefix, pass, to: file))
+        lines.append(try write(set, outcomes, prefix, pass, to: file))
       }
       try file.close()
       try Folder.make(Folder.parent(path))
@@ -57,9 +64,9 @@ public struct CachedDatasetWriter: Sendable {
   }
 
   private func write(
-    _ set: RowSet, _ prefix: String, _ pass: EncodePass, to file: ArrayFile
+    _ set: RowSet, _ outcomes: [RowOutcome], _ prefix: String, _ pass: EncodePass,
+    to file: ArrayFile
   ) throws(Fault) -> String {
-    let outcomes = try pass.outcomes(of: set.rows)
     for (row, outcome) in zip(set.rows, outcomes) { pass.encoder.record(outcome, of: row.source) }
     var rows = zip(set.rows, outcomes).map { StoredRow(outcome: $1, source: $0.source) }
     let arrays = EncodedArrays(file: file, prefix: prefix)
@@ -110,7 +117,7 @@ public struct CachedDatasetWriter: Sendable {
 
   /// What the rows were made from.
   private func about(
-    _ options: DataOptions, _ sets: (train: RowSet, validation: RowSet)
+    _ options: DataOptions, _ sets: RowSets, _ record: MediaRecord
   ) throws(Fault) -> JSONValue {
     var parts = JSONObject()
     for part in options.encoding.parts { parts[part.name] = .string(part.text) }
@@ -126,7 +133,10 @@ public struct CachedDatasetWriter: Sendable {
             ("sha256", .string(try FileState.digest(path))),
           ])))
     }
-    return .object(JSONObject([("parts", .object(parts)), ("sources", .array(sources))]))
+    return .object(
+      JSONObject([
+        ("parts", .object(parts)), ("sources", .array(sources)), ("media", record.json),
+      ]))
   }
 }
 

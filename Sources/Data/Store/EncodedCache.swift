@@ -43,7 +43,7 @@ struct EncodedCache {
   /// - Throws: `FILE-003` when the folder cannot be written.
   func store(_ rows: [StoredRow], key: [UInt8]) throws(Fault) {
     let path = path(key)
-    let own = path + ".\(ProcessInfo.processInfo.processIdentifier)"
+    let own = path + "." + UUID().uuidString
     do throws(Fault) {
       try Folder.make(folder)
       let file = try ArrayFile(creating: own)

@@ -46,7 +46,7 @@ struct AdapterConversion {
     if options.export.toMcore {
       count = try export.writeMegatron(
         to: output, files: options.export.threadCount ?? 2,
-        extraState: options.export.teExtraState)
+        extraState: options.export.teExtraState ? options.export.teExtraStateForm : nil)
     } else {
       count = try export.writePublished(to: output)
     }

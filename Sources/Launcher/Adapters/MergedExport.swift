@@ -46,7 +46,9 @@ struct MergedExport {
   /// Writes `iter_0000001` and the tracker.
   /// - Returns: the number of tensors.
   /// - Throws: as `writePublished`.
-  func writeMegatron(to output: String, files: Int, extraState: Bool) throws(Fault) -> Int {
+  func writeMegatron(to output: String, files: Int, extraState: MegatronObjects.Form?) throws(Fault)
+    -> Int
+  {
     let map = NameMap(folder.config)
     let commit = CheckpointCommit(
       root: output, name: .iteration(1), id: String(UInt32.random(in: 0...UInt32.max), radix: 36))
@@ -54,7 +56,7 @@ struct MergedExport {
     let report = try TorchDistWriter.write(
       tensors: try WeightShards.all(
         source, map, dtype: dtype, tools: ConversionTools()),
-      objects: extraState ? MegatronObjects.extraState(folder.config) : [],
+      objects: extraState.map { MegatronObjects.extraState(folder.config, $0) } ?? [],
       to: commit.staging, rank: 0, files: files)
     let written = try TorchDistWriter.finish(
       commit.staging, reports: [report], common: MegatronCommon(folder.config, iteration: 1).state)

@@ -51,7 +51,8 @@ struct Conversions {
     let units = DistUnits.files(
       tensors: try WeightShards.all(
         PublishedWeightSource(published, map), map, dtype: dtype, tools: tools),
-      objects: options.export.teExtraState ? MegatronObjects.extraState(folder.config) : [],
+      objects: options.export.teExtraState
+        ? MegatronObjects.extraState(folder.config, options.export.teExtraStateForm) : [],
       count: options.export.threadCount ?? max((bytes + 9_999_999_999) / 10_000_000_000, 2))
     let commit = CheckpointCommit(root: output, name: .iteration(1), id: Self.id)
     try world.agreeing { () throws(Fault) in

@@ -31,7 +31,7 @@ struct Side {
     read = nil
   }
 
-  private init(entries: [Entry], read: @escaping Read) {
+  init(entries: [Entry], read: @escaping Read) {
     self.entries = entries
     self.read = read
     stream = { (entry, memory, emit) throws(Fault) in

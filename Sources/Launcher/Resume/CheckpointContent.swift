@@ -20,7 +20,7 @@ struct CheckpointContent {
     var objects: [ObjectShard] = []
     if run.groups.isFirst {
       if flags.teExtraState, run.model.adapters == nil {
-        objects += MegatronObjects.extraState(run.folder.config)
+        objects += MegatronObjects.extraState(run.folder.config, flags.teExtraStateForm)
       }
       objects.append(
         ObjectShard(

@@ -57,15 +57,24 @@ struct Resume {
     return state
   }
 
-  /// Moves the schedule to where it was and compares its values with those of the flags.
+  /// Moves the schedule to where it was and compares its values with those of the flags, or takes
+  /// them over.
+  /// - Returns: the schedule to go on with.
   /// - Throws: `OPTIM-104` naming a value that differs.
   func schedule(
     _ schedule: Schedule, into position: inout TrainingPosition, _ logger: Logger
-  ) throws(Fault) {
-    guard loadsOptimizer, let record = loaded.common.scheduler?.json?.object else { return }
+  ) throws(Fault) -> Schedule {
+    guard loadsOptimizer, let record = loaded.common.scheduler?.json?.object else {
+      return schedule
+    }
     if options.extra.overrideScheduler {
       if let samples = record["num_steps"]?.int { position.scheduledSamples = samples }
-      return
+      return schedule
+    }
+    if options.extra.useCheckpointScheduler {
+      let stored = try schedule.taking(record)
+      position.scheduledSamples = try stored.samples(from: record)
+      return stored
     }
     // A longer training makes a longer schedule unless its length is given; the flags of the
     // schedule do not contradict each other then.
@@ -78,6 +87,7 @@ struct Resume {
           + "over all runs")
     }
     position.scheduledSamples = try schedule.samples(from: record, allowing: derived)
+    return schedule
   }
 
   /// - Communication: agreement, and the weights over their groups.

@@ -8,19 +8,29 @@ struct DataSetup {
   let options: TrainingOptions
   let folder: ModelFolder
   let dataParallel: (rank: Int, size: Int)
+  /// Ranks that encode the data together, and those that take the same batches.
+  let peers: Peers
   let tokenizer: Tokenizer
   let template: ChatTemplate
   let choice: TemplateChoice
   /// nil for a model without vision.
   let media: MediaSetup?
 
+  /// nil where one process prepares data for itself.
+  struct Peers {
+    var world: (any RankPeers)?
+    var sameRows: (any RankPeers)?
+  }
+
   /// - Throws: `FILE-…` for a missing or damaged tokenizer, `DATA-2xx` for template options.
-  init(_ options: TrainingOptions, _ folder: ModelFolder, dataParallel: (rank: Int, size: Int))
-    throws(Fault)
-  {
+  init(
+    _ options: TrainingOptions, _ folder: ModelFolder, dataParallel: (rank: Int, size: Int),
+    peers: Peers = Peers()
+  ) throws(Fault) {
     self.options = options
     self.folder = folder
     self.dataParallel = dataParallel
+    self.peers = peers
     tokenizer = try Tokenizer(folder: folder.path)
     choice = try TemplateChoice(
       TemplateChoice.Facts(
@@ -47,12 +57,13 @@ struct DataSetup {
 
   /// - Parameter outputFolder: where split-off validation rows are written; nil on all ranks but one.
   /// - Throws: `DATA-…`, `FILE-…`.
+  /// - Communication: as `DatasetPlan.prepare`, over the world.
   func prepare(outputFolder: String?) throws(Fault) -> PreparedData {
     let template = template
     return try DatasetPlan.prepare(
       options: dataOptions(outputFolder),
       encode: { (row) throws(Fault) in try template.encode(row) },
-      media: media?.processor)
+      media: media?.processor, peers: peers.world)
   }
 
   /// What examines the data sets without training.
@@ -135,7 +146,8 @@ struct DataSetup {
   func source(_ samples: PreparedSamples, from state: SamplerState = SamplerState())
     throws(Fault) -> BatchSource
   {
-    try BatchSource(samples, plan: plan(options.schedule.maxEpochs), from: state)
+    try BatchSource(
+      samples, plan: plan(options.schedule.maxEpochs), from: state, peers: peers.sameRows)
   }
 
   /// Validation rows in their order, without end.
@@ -146,7 +158,7 @@ struct DataSetup {
       plan.microBatchSize = options.swift.perDeviceEvalBatchSize
       plan.globalBatchSize = plan.microBatchSize * dataParallel.size
     }
-    return try BatchSource(samples, plan: plan)
+    return try BatchSource(samples, plan: plan, peers: peers.sameRows)
   }
 
   private func plan(_ epochs: Int?) -> BatchPlan {

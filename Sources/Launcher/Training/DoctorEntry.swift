@@ -19,6 +19,7 @@ struct DoctorEntry {
   }
 
   private func examine() throws(Fault) -> Int {
+    let start = Clock.monotonicSeconds()
     let folder = try ModelFolder(
       model: options.model.model, checkpoint: options.checkpoint.load,
       hub: ModelFolder.Hub(options.report.launch, options.model),
@@ -26,6 +27,10 @@ struct DoctorEntry {
     let data = try DataSetup(options, folder, dataParallel: (0, 1))
     let report = data.doctor().examine()
     for line in report.lines { Terminal.write(line + "\n", to: .output) }
+    let seconds = NumberText.fixed(Clock.monotonicSeconds() - start, 1)
+    Terminal.write(
+      "doctor: examined in \(seconds) s, peak memory \(ProcessMemory.peakBytes >> 20) MiB\n",
+      to: .output)
     Terminal.write(
       report.faults == 0
         ? "doctor: no faults\n"

@@ -63,19 +63,21 @@ struct Evaluation {
 
   /// The micro-batches of one evaluation step; the data begin again when they end.
   private func rows(_ source: BatchSource) throws(Fault) -> [ModelRow] {
-    var rows: [ModelRow] = []
-    while rows.count < run.evaluationBatch.microBatches {
+    // First all batches: peers share them, so that no rank may stop between two.
+    var batches: [PackedBatch] = []
+    while batches.count < run.evaluationBatch.microBatches {
       if let batch = try source.next() {
-        rows.append(try run.row(batch))
+        batches.append(batch)
       } else {
-        let before = rows.count
         try source.restore(SamplerState())
         guard let batch = try source.next() else {
-          throw Fault(.internalError, "validation data give no micro-batch (\(before))")
+          throw Fault(.internalError, "validation data give no micro-batch (\(batches.count))")
         }
-        rows.append(try run.row(batch))
+        batches.append(batch)
       }
     }
+    var rows: [ModelRow] = []
+    for batch in batches { rows.append(try run.row(batch)) }
     return rows
   }
 

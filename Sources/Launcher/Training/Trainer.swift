@@ -79,12 +79,11 @@ final class Trainer {
   /// The micro-batches of the next step; nil when the data end, on all ranks alike.
   private func nextBatches() throws(Fault) -> [ModelRow]? {
     try run.groups.world.agreeing { () throws(Fault) -> [ModelRow]? in
+      // First all batches: peers share them, so that no rank may stop between two.
+      guard let batches = try run.source.next(run.microBatches) else { return nil }
       var rows: [ModelRow] = []
-      for _ in 0..<run.microBatches {
-        guard let batch = try run.source.next() else { return nil }
-        // The last step of an epoch may have fewer, on all ranks alike.
-        if !batch.inputIDs.isEmpty { rows.append(try run.row(batch)) }
-      }
+      // The last step of an epoch may have fewer, on all ranks alike.
+      for batch in batches where !batch.inputIDs.isEmpty { rows.append(try run.row(batch)) }
       return rows
     }
   }

@@ -46,20 +46,21 @@ struct TrainingBuilder {
     logger.info("\(mesh)")
     let engine = try options.run.engine(options.report.launch)
     let directory = try runDirectory()
+    let leadsNode = options.report.launch.world.localRank == 0
+    let peers = DataSetup.Peers(
+      world: CommunicatorPeers(group: world, leadsNode: leadsNode),
+      sameRows: CommunicatorPeers(group: groups.tp, leadsNode: leadsNode))
     let data = try world.agreeing { () throws(Fault) in
-      try DataSetup(options, folder, dataParallel: (groups.dp.rank, groups.dp.size))
+      try DataSetup(
+        options, folder, dataParallel: (groups.dp.rank, groups.dp.size), peers: peers)
     }
     for line in data.media?.lines ?? [] { logger.info(line) }
     logger.info("template: \(data.choice.template.rawValue) (\(data.choice.reason))")
-    if options.data.loadFromCacheFile, world.size > 1 {
-      // One rank of each node fills the cache that the others read.
-      try world.agreeing { () throws(Fault) in
-        if options.report.launch.world.localRank == 0 { _ = try data.prepare(outputFolder: nil) }
-      }
+    try world.agreeing { () throws(Fault) in
+      if world.rank == 0 { try writeArguments(directory) }
     }
     let prepared = try world.agreeing { () throws(Fault) in
-      if world.rank == 0 { try writeArguments(directory) }
-      return try data.prepare(outputFolder: world.rank == 0 ? directory : nil)
+      try data.prepare(outputFolder: world.rank == 0 ? directory : nil)
     }
     sayData(prepared, data, logger)
     let setup = ModelSetup(options: options, folder: folder, groups: groups, engine: engine)
@@ -81,12 +82,12 @@ struct TrainingBuilder {
     let training = OptimizerSetup(
       options: options, groups: groups, engine: engine, directory: directory,
       isHalf: setup.precision == .fp16)
-    let schedule = try training.schedule(trainIterations: iterations)
+    var schedule = try training.schedule(trainIterations: iterations)
     let optimizer = try world.agreeing { () throws(Fault) in
       try training.optimizer(model.parameters)
     }
     sayModel(model, optimizer, setup, logger)
-    try resume?.schedule(schedule, into: &position, logger)
+    schedule = try resume?.schedule(schedule, into: &position, logger) ?? schedule
     try resume?.optimizer(optimizer, folder.config, groups, logger)
     let validation = try prepared.validation.map { (samples) throws(Fault) in
       try data.validationSource(samples)

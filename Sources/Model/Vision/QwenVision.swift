@@ -11,17 +11,20 @@ import Tensor
 ///
 /// Every rank holds the whole tower and runs its share of the slices (`TowerShare`). For the gradient of
 /// a weight the rows of all ranks come together in the order of the row: every rank forms it, so that
-/// it needs no sum and has the bits of one rank.
+/// it needs no sum and has the bits of one rank. What has trained adapters runs on all patches on every
+/// rank.
 /// - Source: model.md 8 (Qwen3-VL as published).
 public struct QwenVision: Sendable {
   public let config: VisionConfig
-  let patches: WeightAndBias  // [hv, channels, temporal, patch, patch]
+  let patches: Adapter<WeightAndBias>  // [hv, channels, temporal, patch, patch]
   let positionTable: Parameter  // [side², hv]
   let blocks: [VisionBlock]
   let merger: PatchMerger
   let deepstackMergers: [PatchMerger]
-  /// Every weight once, in the order of the forward pass.
+  /// Every weight once, in the order of the forward pass, adapters after the weight they are for.
   public let parameters: [Parameter]
+
+  private var trunkAdapts: Bool { patches.adapts || blocks.contains(where: \.adapts) }
 }
 
 /// What the tower makes of a row: `[n, h]` each, `same` over tp, in order of appearance.
@@ -43,17 +46,13 @@ extension QwenVision {
   ) throws(Fault) -> VisualTokens {
     let share = TowerShare(
       input.grids, config: config, rank: context.groups.tp.rank,
-      of: context.groups.tp.size)
+      of: trunkAdapts ? 1 : context.groups.tp.size)
     let rows = try TowerRows(
       input, share, config, group: context.groups.tp, on: context.setting.engine)
     let taps = try trunk(rows, name, in: context)
     var tokens: [Value] = []
     for (i, merger) in (deepstackMergers + [merger]).enumerated() {
-      let own = try merger(taps[i], rows, in: context)
-      tokens.append(
-        try rows.shared.map { (shared) throws(Fault) in
-          try context.collectRows(own, shared.tokens)
-        } ?? own)
+      tokens.append(try merge(taps[i], merger, rows.shared, in: context))
     }
     let probe = context.setting.probe
     for (j, value) in tokens.dropLast().enumerated() {
@@ -69,8 +68,8 @@ extension QwenVision {
     _ rows: TowerRows, _ name: String, in context: Context
   ) throws(Fault) -> [Value] {
     let probe = context.setting.probe
-    let pixels = try rows.pixels.converted(to: patches.weight.dtype)
-    var x = try context.tape.affine(Value(pixels, rows.placement), patches, rows.shared?.patches)
+    let pixels = try rows.pixels.converted(to: patches.base.weight.dtype)
+    var x = try patches(Value(pixels, rows.placement), rows.shared?.patches, in: context)
     probe?.keep("\(name).patch_embed", x, on: context.tape)
     x = try context.tape.addWeightedRows(
       x, positionTable, rows.positions,
@@ -93,5 +92,16 @@ extension QwenVision {
     }
     probe?.keep("\(name).block_in.\(blocks.count)", x, on: context.tape)
     return taps.compactMap { $0 } + [x]
+  }
+
+  /// All tokens of a merger, in order.
+  private func merge(
+    _ x: Value, _ merger: PatchMerger, _ shared: TowerRows.Shared?, in context: Context
+  ) throws(Fault) -> Value {
+    guard let shared else { return try merger(x, nil, in: context) }
+    if merger.adapts {
+      return try merger(try context.collectRows(x, shared.patches), nil, in: context)
+    }
+    return try context.collectRows(try merger(x, shared, in: context), shared.tokens)
   }
 }

@@ -9,13 +9,19 @@ package struct TowerRows: Sendable {
   let pixels: Tensor  // [p, values of a patch] fp32
   let placement: Placement
   /// How the ranks share the rows of patches and of tokens; nil where each has all.
-  let shared: (patches: SharedRows, tokens: SharedRows)?
+  let shared: Shared?
   package let positions: WeightedRows.Mix  // four rows of the table per patch
   private let all: [TowerShare.Slice]
   package let angles: RotaryAngles  // [p, head/2]
   package let slices: SequenceLayout
   /// Row and column of each patch in its slice.
   package let places: [PatchPlaces.Place]
+
+  /// The rows that the ranks share.
+  struct Shared: Sendable {
+    let patches: SharedRows
+    let tokens: SharedRows
+  }
 
   /// - Parameter group: the ranks that `share` is for.
   init(
@@ -40,10 +46,10 @@ package struct TowerRows: Sendable {
     placement = share.isShared ? Placement(tp: .split(0)) : .same
     shared =
       share.isShared
-      ? (
-        SharedRows(group: group, counts: share.patchCounts, order: share.patchOrder),
-        SharedRows(group: group, counts: share.tokenCounts, order: share.tokenOrder)
-      ) : nil
+      ? Shared(
+        patches: SharedRows(group: group, counts: share.patchCounts, order: share.patchOrder),
+        tokens: SharedRows(group: group, counts: share.tokenCounts, order: share.tokenOrder))
+      : nil
     all = share.all
     var starts: [Int32] = [0]
     for slice in share.own { starts.append(starts[starts.count - 1] + Int32(slice.patches)) }

@@ -16,6 +16,43 @@ extension Schedule {
     ])
   }
 
+  /// The schedule of a stored record; what a record does not hold (the start of the warmup, the last part
+  /// of WSD) stays as it is.
+  /// - Throws: `OPTIM-401` for a record without a value, or with one of another kind.
+  public func taking(_ state: JSONObject) throws(Fault) -> Schedule {
+    func missing(_ key: String) -> Fault {
+      Fault(
+        .stateMismatch, "the schedule in the checkpoint has no \(key) of a known kind",
+        found: state[key].map { $0.write() } ?? "nothing",
+        fix: "leave use_checkpoint_opt_param_scheduler out and give the flags of the saved run")
+    }
+    func number(_ key: String) throws(Fault) -> Double {
+      guard let value = state[key]?.double else { throw missing(key) }
+      return value
+    }
+    func count(_ key: String) throws(Fault) -> Int {
+      guard let value = state[key]?.int, value >= 0 else { throw missing(key) }
+      return value
+    }
+    var options = options
+    guard let style = state["lr_decay_style"]?.string.flatMap(LearningRateStyle.init) else {
+      throw missing("lr_decay_style")
+    }
+    guard let ramp = state["wd_incr_style"]?.string.flatMap(WeightDecayStyle.init) else {
+      throw missing("wd_incr_style")
+    }
+    (options.style, options.weightDecayStyle) = (style, ramp)
+    options.learningRate = try number("max_lr")
+    options.minimum = try number("min_lr")
+    options.startWeightDecay = try number("start_wd")
+    options.endWeightDecay = try number("end_wd")
+    return try Schedule(
+      options,
+      lengths: Lengths(
+        warmup: try number("lr_warmup_steps"), decay: try count("lr_decay_steps"),
+        weightDecay: try count("wd_incr_steps")))
+  }
+
   /// Values of a stored record that follow from the length of training.
   public static let lengthKeys: Set<String> = [
     "lr_decay_steps", "lr_warmup_steps", "wd_incr_steps",

@@ -14,20 +14,27 @@ public struct Schedule: Sendable, Equatable {
   public let stableDecaySamples: Int
   public let weightDecaySamples: Int
 
+  /// - Parameter lengths: those of a saved run; without them they follow from the options.
   /// - Throws: `OPTIM-101` naming the flag whose value contradicts another.
-  public init(_ options: ScheduleOptions) throws(Fault) {
+  public init(_ options: ScheduleOptions, lengths: Lengths? = nil) throws(Fault) {
     try Schedule.checkLengths(options)
     self.options = options
     let batch = options.globalBatchSize
-    decaySamples = (options.decayIterations ?? options.trainIterations) * batch
-    if let fraction = options.warmupFraction {
-      warmupSamples = fraction * Double(decaySamples)
-    } else {
-      warmupSamples = Double(options.warmupIterations * batch)
-    }
+    decaySamples =
+      lengths?.decay ?? (options.decayIterations ?? options.trainIterations) * batch
+    warmupSamples =
+      lengths?.warmup ?? options.warmupFraction.map { [decaySamples] in $0 * Double(decaySamples) }
+      ?? Double(options.warmupIterations * batch)
     stableDecaySamples = (options.stableDecayIterations ?? 0) * batch
-    weightDecaySamples = options.trainIterations * batch
+    weightDecaySamples = lengths?.weightDecay ?? options.trainIterations * batch
     try checkRates()
+  }
+
+  /// Lengths in samples.
+  public struct Lengths: Sendable, Equatable {
+    public var warmup: Double
+    public var decay: Int
+    public var weightDecay: Int
   }
 
   private static func refuse(_ flag: String, _ message: String, _ expected: String) -> Fault {

@@ -8,26 +8,29 @@ import Support
 /// where they are shared.
 public struct Affine: Operation {
   public static let name: StaticString = "affine"
-  let x: Tensor  // [t, i]
+  /// `[t, i]`; nil when the weight is frozen: nothing else needs it.
+  let x: Tensor?
+  let shape: [Int]
+  let xType: DType
   let weight: Parameter  // [o, i]
   let bias: Parameter  // [o]
   let rows: (any RowGathering)?
 
-  public var savedBytes: Int { weight.isTrainable ? x.byteCount : 0 }
+  public var savedBytes: Int { x?.byteCount ?? 0 }
 
   public func backward(_ dy: Tensor, wanting: Set<Int>) throws(Fault) -> [Tensor?] {
-    let engine = x.engine
-    let dy = try dy.converted(to: x.dtype)
+    let engine = dy.engine
+    let dy = try dy.converted(to: xType)
     if weight.isTrainable || bias.isTrainable { try addGradients(dy) }
     guard wanting.contains(0) else { return [nil] }
-    let dx = try Tensor(x.shape, x.dtype, on: engine)
+    let dx = try Tensor(shape, xType, on: engine)
     engine.multiply(Product(.inputGradient, dy, weight.tensor, into: dx))
     return [dx]
   }
 
   private func addGradients(_ own: Tensor) throws(Fault) {
     let dy = try rows?.whole(own) ?? own
-    if weight.isTrainable { try weight.addProductGradient(dy, try rows?.whole(x) ?? x) }
+    if let x { try weight.addProductGradient(dy, try rows?.whole(x) ?? x) }
     guard bias.isTrainable else { return }
     let ones = try Tensor(
       [Float](repeating: 1, count: dy.rows), [dy.rows, 1], dy.dtype, on: dy.engine)
@@ -64,6 +67,8 @@ extension Tape {
     engine.multiply(Product(.forward, x.tensor, weight.tensor, into: y, adds: true))
     return record(
       y, x.placement, from: [x], trains: trains,
-      Affine(x: x.tensor, weight: weight, bias: bias, rows: rows))
+      Affine(
+        x: weight.isTrainable ? x.tensor : nil, shape: x.shape, xType: x.dtype, weight: weight,
+        bias: bias, rows: rows))
   }
 }

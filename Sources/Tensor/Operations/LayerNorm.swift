@@ -90,7 +90,7 @@ extension Value {
   /// Rows must lie whole on every rank where a weight is trained and nothing brings them together,
   /// since its gradient is summed over them here; else they may be split over tp.
   /// - Throws: `PLACE-201`.
-  func requireWholeRows(trains: Bool, in operation: StaticString) throws(Fault) {
+  package func requireWholeRows(trains: Bool, in operation: StaticString) throws(Fault) {
     try require(
       .tp, trains ? [.same] : [.same, .split(0)], in: operation,
       hint: "a trained weight needs all rows on every rank")

@@ -181,7 +181,7 @@ import Testing
   @Test(
     "Strict stops at the first bad row with its line",
     arguments: [
-      ("content_not_string.jsonl", 1), ("empty_messages.jsonl", 1), ("role_order.jsonl", 5),
+      ("content_not_string.jsonl", 1), ("empty_messages.jsonl", 1), ("role_order.jsonl", 2),
       ("tools_bad.jsonl", 1), ("bbox.jsonl", 1), ("missing_image.jsonl", 2), ("too_long.jsonl", 1),
     ])
   func strict(file: String, line: Int) throws {

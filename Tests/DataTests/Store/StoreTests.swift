@@ -231,6 +231,41 @@ import Testing
     #expect(Folder.kind(path) == .file)
   }
 
+  @Test("A cached data set notices a picture that changed or is gone, but not one that was copied")
+  func changedMedia() throws {
+    let folder = try Fixtures.Folder()
+    let copy = "\(folder.path)/copy.jpg"
+    let source = "\(Fixtures.data)/media/thumb_40x27.jpg"
+    let bytes = try #require(FileManager.default.contents(atPath: source))
+    func put(_ bytes: Data) throws {
+      try bytes.write(to: URL(fileURLWithPath: copy))
+      try FileManager.default.setAttributes(
+        [.modificationDate: Date(timeIntervalSince1970: 1e9)], ofItemAtPath: copy)
+    }
+    try bytes.write(to: URL(fileURLWithPath: copy))
+    let path = "\(folder.path)/a.h5"
+    let options = try options(try rows([copy, "media/onebit.png"], in: folder))
+    var cached = options
+    cached.sources.train = []
+    cached.sources.cached = [path]
+    _ = try write(options, to: path, patches: false)
+    try put(bytes)
+    _ = try prepare(cached)
+    var other = bytes
+    other[other.count / 2] ^= 1
+    try put(other)
+    let changed = try #require(TextFixtures.fault { _ = try prepare(cached) })
+    #expect(changed.code == .otherStore && changed.message.contains("\(copy) changed since"))
+    try FileManager.default.removeItem(atPath: copy)
+    let gone = try #require(TextFixtures.fault { _ = try prepare(cached) })
+    #expect(gone.code == .otherStore && gone.message.contains("not there any more"))
+    // With its patches stored, a data set needs no media.
+    try put(bytes)
+    _ = try write(options, to: path, patches: true)
+    try FileManager.default.removeItem(atPath: copy)
+    #expect(try prepare(cached).documents(0).flatMap(\.media).allSatisfy { $0.patches != nil })
+  }
+
   @Test("The cache notices that a picture changed")
   func changedPicture() throws {
     let folder = try Fixtures.Folder()

@@ -93,6 +93,26 @@ struct ResumeTests {
     #expect(other.position.scheduledSamples == 4 && other.optimizer.stepCount == 2)
   }
 
+  @Test("the schedule of the checkpoint is taken over on request, lengths included")
+  func storedSchedule() throws {
+    let rig = try TrainingRig()
+    let flags = ["--lr", "1e-3", "--min_lr", "1e-4", "--lr_decay_style", "linear"]
+    let first = try rig.run(["--train_iters", "2", "--lr_decay_iters", "6"] + flags)
+    let words = ["--load", first.directory, "--train_iters", "4"]
+    let taken = try rig.build(
+      words + [
+        "--lr", "7e-3", "--extra_megatron_kwargs",
+        #"{"use_checkpoint_opt_param_scheduler": true}"#,
+      ])
+    let stated = try rig.build(words + ["--lr_decay_iters", "6"] + flags)
+    for samples in 0..<16 {
+      #expect(
+        taken.schedule.learningRate(samples: samples)
+          == stated.schedule.learningRate(samples: samples))
+    }
+    #expect(taken.position.scheduledSamples == 4)
+  }
+
   @Test("a longer training goes on, also where the rate follows from its length")
   func moreEpochs() throws {
     let rig = try TrainingRig()

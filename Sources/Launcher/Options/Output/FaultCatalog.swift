@@ -44,7 +44,8 @@ enum FaultCatalog {
   private static let data: [FaultCode] = [
     .badDataFile, .badRow, .noRows, .unknownColumns, .badDatasetWord, .badSplit, .badInterleave,
     .datasetNotFound, .badDatasetInfo, .rowTooLong, .badSampler, .badResume, .fetchFailed,
-    .badDataOptions, .badConversation, .badTools, .nothingToTrain, .badTokenRow, .unknownTemplate,
+    .badDataOptions, .differentRows, .badConversation, .badTools, .nothingToTrain, .badTokenRow,
+    .unknownTemplate,
     .badTemplateOption, .mediaNotFound, .badMedia, .mediaTooLarge, .badMediaSetting, .badDownload,
     .badStore,
     .otherStore,

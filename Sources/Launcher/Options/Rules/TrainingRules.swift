@@ -21,6 +21,11 @@ enum TrainingRules {
       return options.checkpoint.finetune
         ? "--resume auto goes on and --finetune true begins anew: give one" : nil
     },
+    OptionRule("one_schedule") { options in
+      options.extra.overrideScheduler && options.extra.useCheckpointScheduler
+        ? "override_opt_param_scheduler takes the schedule of the flags, "
+          + "use_checkpoint_opt_param_scheduler that of the checkpoint: give one" : nil
+    },
     OptionRule("model_known") { options in
       guard options.model.model == nil else { return nil }
       return "Please set --model <model_id_or_path>"
@@ -42,6 +47,15 @@ enum TrainingRules {
       return tuner.freezeLLM && tuner.freezeVision && tuner.freezeAligner
         && tuner.trainableParameters.isEmpty && tuner.trainableParametersRegex == nil
         ? "--freeze_llm true leaves nothing to train beside a frozen tower and aligner" : nil
+    },
+    OptionRule("merged_model_is_written") { options in
+      guard options.tuner.mergeLoRA else { return nil }
+      if options.tuner.trainType != .lora { return "--merge_lora needs --train_type lora" }
+      if !options.checkpoint.saveSafetensors {
+        return "--merge_lora says what --save_safetensors true writes: give that too"
+      }
+      return options.checkpoint.load == nil && !options.checkpoint.noInitialization
+        ? "--merge_lora needs a base in files, not random weights" : nil
     },
     OptionRule("one_adapter_to_begin_from") { options in
       if options.tuner.adapters.count > 1 { return "--adapters takes one folder for training" }

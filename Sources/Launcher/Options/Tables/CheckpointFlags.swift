@@ -30,6 +30,7 @@ public struct CheckpointFlags: Sendable {
   public var loadArgs = false
   public var exitOnMissing = true
   public var teExtraState = true
+  public var teExtraStateForm = MegatronObjects.Form.empty
   public var onCorrupt = OnCorrupt.stop
 
   public init() {}
@@ -87,6 +88,10 @@ public struct CheckpointFlags: Sendable {
     .init(
       \.teExtraState, "te_extra_state",
       "Write the empty _extra_state entries that the reference expects."),
+    .init(
+      \.teExtraStateForm, "te_extra_state_form",
+      "What these entries hold: nothing, or a pickled None in modules with a matrix, for Transformer "
+        + "Engine 2.0 to 2.3."),
     .init(
       \.expertOrder, "hf_expert_layout",
       "Order of the experts of Qwen3-VL-MoE in published folders: as published, or as transformers 5 writes it."

@@ -21,6 +21,7 @@ public struct ExportFlags: Sendable {
   public var loadArgs = true
   public var loadDataArgs = false
   public var teExtraState = true
+  public var teExtraStateForm = MegatronObjects.Form.empty
   /// Shown, and nothing else is done.
   public var inspect: String?
   /// Checked, and nothing else is done.
@@ -127,6 +128,10 @@ public struct ExportFlags: Sendable {
       \.expertOrder, "hf_expert_layout",
       "Order of the experts of Qwen3-VL-MoE in published folders: as published, or as transformers 5 writes it."
     ),
+    Option(
+      \.teExtraStateForm, "te_extra_state_form",
+      "What these entries hold: nothing, or a pickled None in modules with a matrix, for Transformer "
+        + "Engine 2.0 to 2.3."),
     Option(
       \.inspect, "inspect",
       "Show what a checkpoint, a published or adapter folder, or a single file holds."

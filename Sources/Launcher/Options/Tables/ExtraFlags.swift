@@ -59,10 +59,9 @@ public struct ExtraFlags: Sendable {
       .init(
         \.overrideScheduler, "override_opt_param_scheduler",
         "Flags win over the schedule of the checkpoint."),
-      Option(
+      .init(
         \.useCheckpointScheduler, "use_checkpoint_opt_param_scheduler",
-        "The schedule of the checkpoint wins over flags."
-      ).refused("the schedule follows from the flags; give those of the run that is continued"),
+        "The schedule of the checkpoint wins over flags."),
     ].under(.inert), defaults: ExtraFlags())
 
   /// Given names that do nothing, with the reason.
