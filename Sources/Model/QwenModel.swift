@@ -20,7 +20,7 @@ public struct QwenModel: Sendable {
   /// A model with uninitialised weights.
   /// - Parameters:
   ///   - router: choices of the flags; experts and top-k come from `config`.
-  ///   - adapters: adapters to build beside the weights of the text model; all weights are then
+  ///   - adapters: adapters to build beside the weights; all weights are then
   ///     frozen, but for those that the plan trains whole.
   /// - Throws: `MEM-001`.
   public init(
@@ -30,14 +30,10 @@ public struct QwenModel: Sendable {
     text = try QwenText(
       config, layout: layout, dtype: dtype, router: router, adapters: adapters, on: engine)
     vision = try config.vision.map { (config) throws(Fault) in
-      try QwenVision(config, dtype: dtype, on: engine)
+      try QwenVision(config, dtype: dtype, adapters: adapters, on: engine)
     }
     parameters = text.parameters + (vision?.parameters ?? [])
-    if let adapters {
-      for parameter in vision?.parameters ?? [] {
-        parameter.isTrainable = adapters.savedWeights.contains(parameter.name)
-      }
-    }
+    if let adapters { adapters.freeze(vision?.parameters ?? []) }
   }
 
   /// Random weights as the published models were begun.

@@ -38,6 +38,8 @@ public struct Setting: Sendable {
   /// Ranks that hold the same rows and different experts: in the expert layers each has a share of
   /// the rows.
   public var rowSharers: (any Communicator)?
+  /// Choices of experts taken over from another run, for comparing with it.
+  public var replay: RoutingReplay?
   /// What the dropout of adapters in this micro-batch is drawn from; nil: nothing is dropped.
   public var dropoutKey: UInt64?
 

@@ -55,6 +55,20 @@ import Testing
     #expect(try changed(words + ["--vit_lr", "0", "--weight_decay", "0"]).names.isEmpty)
   }
 
+  @Test(
+    "all-linear adapts the parts that are not frozen",
+    arguments: [
+      ([String](), [ModelPart.text]),
+      (["--freeze_llm", "true", "--freeze_vit", "false"], [.vision]),
+      (["--freeze_llm", "true", "--freeze_aligner", "false"], [.aligner]),
+      (["--freeze_vit", "false", "--freeze_aligner", "false"], [.text, .vision, .aligner]),
+    ])
+  func adapters(words: [String], parts: [ModelPart]) throws {
+    let (names, all) = try changed(["--train_type", "lora", "--lora_rank", "2"] + words)
+    #expect(names == all.filter { $0.contains(".lora_") })
+    #expect(Set(names.map { ModelPart($0) }) == Set(parts))
+  }
+
   @Test("rates of parts are refused for a text model") func textModel() throws {
     let fault = try TrainingRig(.dense).fault(["--vit_lr", "1e-5", "--train_iters", "1"])
     #expect(fault.code == .optionsDisagree && fault.message.contains("no vision tower"))

@@ -96,6 +96,128 @@ import Testing
     }
   }
 
+  /// With pictures, and every part of the model adapted.
+  private func visionRig(
+    experts: Int = 0, form: AdapterChoice.Form = .fused, dropout: Double = 0,
+    dtype: DType = .float32, targets: [String] = ["all-linear", "patch_embed.proj"]
+  ) throws -> LayoutRig {
+    var rig = LayoutRig(experts: experts)
+    rig.pictures = [
+      [PatchGrid(t: 1, h: 4, w: 2), PatchGrid(t: 2, h: 2, w: 4)], [],
+      [PatchGrid(t: 1, h: 2, w: 2), PatchGrid(t: 1, h: 6, w: 4)],
+    ]
+    rig.tokens = [13, 6, 11]
+    rig.denseLayers = []
+    rig.vocabulary = 500
+    rig.dtype = dtype
+    var choice = AdapterChoice()
+    choice.form = form
+    choice.rank = 3
+    choice.alpha = 5
+    choice.dropout = dropout
+    choice.targets = targets
+    rig.adapters = try choice.plan(for: NameMap(try rig.config()))
+    return rig
+  }
+
+  @Test(
+    "a tower with adapters runs whole on every rank: tp 2 and 4 give the bits of one rank",
+    arguments: [
+      (AdapterChoice.Form.fused, 0, 0.0, DType.float32), (.published, 0, 0.3, .bfloat16),
+      (.fused, 4, 0.2, .float32),
+    ])
+  func tower(form: AdapterChoice.Form, experts: Int, dropout: Double, dtype: DType) throws {
+    var rig = try visionRig(experts: experts, form: form, dropout: dropout, dtype: dtype)
+    let one = try rig.run()
+    let tower = one.gradients.filter { $0.key.hasPrefix(QwenVision.prefix) }
+    // The product of the patches, 3 blocks of four, 3 mergers of two; two halves each.
+    #expect(tower.count == 2 * (1 + 3 * 4 + 3 * 2))
+    #expect(tower.values.allSatisfy { $0.contains { $0 != 0 } })
+    for tp in [2, 4] {
+      for split in experts > 0 ? [true] : [false, true] {
+        expectSame(
+          one, try rig.run(ranks: tp, sequenceParallel: split, ep: experts > 0 ? tp : 1),
+          "tp \(tp) sp \(split)")
+      }
+    }
+    rig.plan = RecomputePlan(method: .uniform(layers: 2), modules: [.vision])
+    expectSame(one, try rig.run(), "recomputed")
+  }
+
+  @Test("adapters of the aligner alone leave the tower shared") func aligner() throws {
+    let rig = try visionRig(targets: ["merger.linear_fc1", "0.linear_fc2", "linear_proj"])
+    let one = try rig.run()
+    #expect(
+      Set(one.gradients.keys.filter { $0.hasPrefix(QwenVision.prefix) })
+        == Set(
+          ["merger.linear_fc1", "deepstack_merger_list.0.linear_fc2"].flatMap {
+            let names = AdapterNames(weight: QwenVision.prefix + $0 + ".weight")
+            return [names.a, names.b]
+          }))
+    expectSame(one, try rig.run(ranks: 2, sequenceParallel: true), "tp 2")
+  }
+
+  @Test(
+    "adapters of embedding and output layer: tp gives the bits of one rank",
+    arguments: [(0.0, DType.float32, true), (0.3, .bfloat16, true), (0, .float32, false)])
+  func tables(dropout: Double, dtype: DType, hasOutput: Bool) throws {
+    var rig = try rig(
+      form: .published, dropout: dropout, dtype: dtype,
+      targets: ["all-embedding", "q_proj"] + (hasOutput ? ["lm_head"] : []))
+    rig.tokens = [7, 9]
+    let one = try rig.run()
+    #expect(one.gradients.count == 2 * (1 + 2 + (hasOutput ? 1 : 0)))
+    for tp in [2, 4] {
+      for split in [false, true] {
+        expectSame(one, try rig.run(ranks: tp, sequenceParallel: split), "tp \(tp) sp \(split)")
+      }
+    }
+  }
+
+  @Test("gradients of embedding and output layer are those of the merged tables")
+  func tableGradients() throws {
+    let rig = try rig(targets: ["all-embedding", "output_layer"])
+    let plan = try #require(rig.adapters)
+    let adapted = try rig.run()
+    var merged = rig
+    merged.adapters = nil
+    merged.merges = (plan, rig.values(of:))
+    let full = try merged.run()
+    for (x, y) in zip(adapted.loss, full.loss) { #expect(abs(x - y) <= 2e-5 * max(1, abs(y))) }
+    for (weight, site) in plan.sites {
+      let names = AdapterNames(weight: weight)
+      var dw = try #require(full.gradients[weight])
+      if site.isTable {
+        // The adapter makes the transpose.
+        let (h, v) = (site.blocks[0].rows[0].count, dw.count / site.blocks[0].rows[0].count)
+        dw = (0..<h * v).map { dw[$0 % v * h + $0 / v] }
+      }
+      let product = MergedProduct(
+        site: site, a: rig.values(of: names.a), b: rig.values(of: names.b), gradient: dw)
+      expectNear(try #require(adapted.gradients[names.a]), product.dA, names.a)
+      expectNear(try #require(adapted.gradients[names.b]), product.dB, names.b)
+    }
+  }
+
+  @Test("gradients in the tower are those of the weights with the adapters merged in")
+  func towerGradients() throws {
+    let rig = try visionRig()
+    let plan = try #require(rig.adapters)
+    let adapted = try rig.run()
+    var merged = rig
+    merged.adapters = nil
+    merged.merges = (plan, rig.values(of:))
+    let full = try merged.run()
+    for (weight, site) in plan.sites where weight.hasPrefix(QwenVision.prefix) {
+      let names = AdapterNames(weight: weight)
+      let product = MergedProduct(
+        site: site, a: rig.values(of: names.a), b: rig.values(of: names.b),
+        gradient: try #require(full.gradients[weight]))
+      expectNear(try #require(adapted.gradients[names.a]), product.dA, names.a)
+      expectNear(try #require(adapted.gradients[names.b]), product.dB, names.b)
+    }
+  }
+
   private func expectNear(_ x: [Float], _ y: [Float], _ name: String) {
     #expect(x.count == y.count)
     let largest = y.reduce(Float(1e-4)) { max($0, abs($1)) }

@@ -108,7 +108,7 @@ struct LayoutRig: Sendable {
       config, layout: layout, dtype: dtype, router: router, adapters: adapters, on: engine)
     try model.initialize(seed: 1)
     try model.initializeAdapters(seed: 2)
-    for p in model.adapterParameters where p.name.contains(".lora_B.") && !beginsAtZero {
+    for p in model.adapterParameters where Self.startsAtZero(p.name) && !beginsAtZero {
       try p.fill(seed: 3) { random, place in random.normal(place) * 0.1 }
     }
     merge(into: model)
@@ -153,7 +153,7 @@ struct LayoutRig: Sendable {
       config, layout: ModelLayout(), dtype: dtype, router: nil, adapters: only, on: engine)
     try? model?.initializeAdapters(seed: 2)
     let half = model?.adapterParameters.first { $0.name == name }
-    if name.contains(".lora_B.") {
+    if Self.startsAtZero(name) {
       try? half?.fill(seed: 3) { random, place in random.normal(place) * 0.1 }
     }
     guard let half else { return [] }
@@ -163,13 +163,17 @@ struct LayoutRig: Sendable {
     return whole
   }
 
+  private static func startsAtZero(_ half: String) -> Bool {
+    half.contains(".lora_B.") || half.contains(".lora_embedding_A.")
+  }
+
   private func merge(into model: QwenModel) {
     guard let merges else { return }
     for p in model.parameters {
       guard let site = merges.plan.sites[p.name] else { continue }
       let names = AdapterNames(weight: p.name)
       let (a, b) = (merges.values(names.a), merges.values(names.b))
-      let inputs = p.shape[1]
+      let inputs = site.isTable ? p.tensor.rows : p.tensor.rowSize
       var first = 0
       for block in site.blocks {
         for row in block.rows.joined() {
@@ -177,7 +181,9 @@ struct LayoutRig: Sendable {
             let sum = (0..<block.rank).reduce(0.0) {
               $0 + Double(b[row * site.rank + $1]) * Double(a[(first + $1) * inputs + i])
             }
-            p.tensor.floats[localRow(row, p) * inputs + i] += Float(block.scale * sum)
+            let place =
+              site.isTable ? i * p.tensor.rowSize + row : localRow(row, p) * inputs + i
+            p.tensor.floats[place] += Float(block.scale * sum)
           }
         }
         first += block.rank

@@ -3,39 +3,23 @@
 # + sequence parallel, experts over both ranks.
 # Memory: 150 MiB per rank. Time: 20 s on two cores.
 # usage: sft-vl-moe-tp2-ep2.sh MODEL CHECKPOINT OUTPUT [FLAGS...]
-# (MODEL is made by `tiny-model vl-moe`; needs megatron-sft and mpirun on the PATH)
-set -eu
+#   MODEL: tiny-model vl-moe MODEL; needs megatron-sft and mpirun on the PATH
 here=$(cd "$(dirname "$0")" && pwd)
-model=$1 checkpoint=$2 output=$3
-shift 3
-# The pictures of the rows lie beside them.
-export ROOT_IMAGE_DIR="$here"
-export IMAGE_MAX_TOKEN_NUM=64 VIDEO_MAX_TOKEN_NUM=16 FPS_MAX_FRAMES=4
-exec mpirun --oversubscribe --bind-to none -n 2 megatron-sft \
+. "$here/common.sh"
+# shellcheck disable=SC2086
+exec $ranks -n 2 megatron-sft \
   --load "$checkpoint" \
   --model "$model" \
-  --dataset "$here/data.jsonl#24" "$here/pictures.jsonl" "$here/video.jsonl" \
-  --split_dataset_ratio 0.1 \
+  --save "$output" \
+  $finetune \
+  $tiny \
   --tensor_model_parallel_size 2 \
   --sequence_parallel true \
   --expert_model_parallel_size 2 \
   --moe_permute_fusion true \
   --moe_grouped_gemm true \
   --moe_aux_loss_coeff 1e-3 \
-  --micro_batch_size 1 \
-  --global_batch_size 4 \
-  --packing true \
-  --max_length 512 \
+  --dataset "$here/data.jsonl#24" "$here/pictures.jsonl" "$here/video.jsonl" \
+  --split_dataset_ratio 0.1 \
   --max_epochs 12 \
-  --finetune true \
-  --lr 5e-3 \
-  --min_lr 1e-4 \
-  --lr_warmup_fraction 0.05 \
-  --save "$output" \
-  --save_interval 500 \
-  --eval_interval 500 \
-  --no_save_optim true \
-  --no_save_rng true \
-  --num_workers 1 \
-  --dataset_num_proc 2 \
-  --threads 1 "$@"
+  "$@"

@@ -19,6 +19,8 @@ public struct AdapterConfig: Sendable {
   public var alphas: [(pattern: String, value: Double)]
   public var baseModel: String?
   public var modulesToSave: [String]
+  /// The folder holds biases of the base, trained.
+  public var trainsBiases: Bool
   /// The file as read.
   public let json: JSONObject
 
@@ -69,6 +71,7 @@ public struct AdapterConfig: Sendable {
       root["alpha_pattern"], wrong("alpha_pattern must map names to numbers"))
     baseModel = root["base_model_name_or_path"]?.string
     modulesToSave = root["modules_to_save"]?.array?.compactMap(\.string) ?? []
+    trainsBiases = ["all", "lora_only"].contains(root["bias"]?.string)
     try Self.refuse(root, wrong)
   }
 

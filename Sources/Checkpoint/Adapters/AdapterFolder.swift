@@ -11,8 +11,10 @@ public struct AdapterFolder: Sendable {
   public struct Module: Sendable {
     /// Published path: `model.layers.0.self_attn.q_proj`.
     public let path: String
-    public let a: TensorSpec  // [r, i]
-    public let b: TensorSpec  // [o, r]
+    public let a: TensorSpec  // [r, i], of a convolution [r, i…]
+    public let b: TensorSpec  // [o, r], of a convolution with dims of 1 after them
+    /// An adapter of a table of rows: A `[r, rows]`, B `[width, r]`.
+    public let isTable: Bool
   }
 
   public let path: String
@@ -47,7 +49,7 @@ public struct AdapterFolder: Sendable {
         if case .whole(let published) = key { saved.append((published, spec)) }
         continue
       }
-      guard spec.shape.count == 2 else { throw Self.odd(spec, name) }
+      guard spec.shape.count >= 2 else { throw Self.odd(spec, name) }
       if halves[module] == nil { order.append(module) }
       var pair = halves[module] ?? (nil, nil)
       if isA { pair.a = spec } else { pair.b = spec }
@@ -67,7 +69,8 @@ public struct AdapterFolder: Sendable {
           .badAdapter, "\(path) does not have two halves of one rank", at: .file(file),
           expected: "lora_A [r, inputs] and lora_B [outputs, r]")
       }
-      modules.append(Module(path: path, a: a, b: b))
+      modules.append(
+        Module(path: path, a: a, b: b, isTable: a.name.contains(".lora_embedding_A")))
     }
     return modules
   }
@@ -87,8 +90,11 @@ public struct AdapterFolder: Sendable {
   private static func key(_ name: String) -> Key? {
     guard name.hasPrefix(prefix) else { return nil }
     var rest = name.dropFirst(prefix.count)
-    for (half, isA) in [("lora_A", true), ("lora_B", false)] {
-      for ending in [".\(half).weight", ".\(half).default.weight"] where rest.hasSuffix(ending) {
+    for (half, isA) in [("A", true), ("B", false)] {
+      for ending in [
+        ".lora_\(half).weight", ".lora_\(half).default.weight", ".lora_embedding_\(half)",
+        ".lora_embedding_\(half).default",
+      ] where rest.hasSuffix(ending) {
         return .half(module: String(rest.dropLast(ending.count)), isA: isA)
       }
     }

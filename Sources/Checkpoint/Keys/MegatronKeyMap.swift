@@ -68,7 +68,7 @@ public struct MegatronKeyMap: Sendable {
   }
 
   /// Whether the checkpoint holds an adapter (LoRA matrices).
-  public var hasAdapters: Bool { names.contains { $0.contains(".lora_A.") } }
+  public var hasAdapters: Bool { names.contains { $0.contains(".lora_") } }
 
   /// The number of layers that numbered keys show, or nil when layers are stacked.
   public var numberedLayers: Int? {

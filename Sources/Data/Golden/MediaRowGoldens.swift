@@ -45,7 +45,9 @@ extension JSONValue {
         if let text = wanted.pixelDifference(pixels) { return "\(pixelKey): \(text)" }
       }
       guard let positions, let wanted = self["position_ids"]?.intLists else { return nil }
-      let found = try positions(encoded.inputIDs, encoded.media).map { $0.map { Int($0) } }
+      let found = try positions(encoded.inputIDs, encoded.media.map(\.grid)).map {
+        $0.map { Int($0) }
+      }
       return found == wanted ? nil : "positions differ"
     } catch {
       return error.message

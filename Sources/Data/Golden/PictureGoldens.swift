@@ -4,11 +4,11 @@ import Support
 /// Names of the golden files of media.
 public let mediaGoldenFiles = [
   "image.json", "video.json", "rows_media.json", "rows_grounding_legacy.json",
-  "rows_grounding_new.json",
+  "rows_grounding_new.json", "rope.json",
 ]
 
 /// Positions of the tokens along time, height and width, [3][t], by the model that the caller has.
-public typealias GoldenPositions = @Sendable ([Int32], [MediaItem]) throws(Fault) -> [[Int32]]
+public typealias GoldenPositions = @Sendable ([Int32], [MediaGrid]) throws(Fault) -> [[Int32]]
 
 /// Compares one of `mediaGoldenFiles` with what this pipeline makes.
 /// - Parameters:
@@ -19,6 +19,11 @@ public func runMediaGolden(
   golden: String, dataRoot: String, tokenizer: Tokenizer, positions: GoldenPositions? = nil
 ) throws(Fault) -> GoldenReport {
   switch golden.split(separator: "/").last ?? "" {
+  case "rope.json":
+    guard let positions, let image = tokenizer.id(of: "<|image_pad|>"),
+      let video = tokenizer.id(of: "<|video_pad|>")
+    else { return GoldenReport(file: golden) }
+    return try runPositionGolden(golden: golden, image: image, video: video, positions: positions)
   case "image.json": return try runPictureGolden(golden: golden, dataRoot: dataRoot)
   case "video.json":
     return try runClipGolden(golden: golden, dataRoot: dataRoot, tokenizer: tokenizer)

@@ -29,29 +29,35 @@ struct AdapterCheckpoint: WeightSource {
     var plan = AdapterPlan()
     let alpha = arguments["lora_alpha"]?.double
     let stabilized = arguments["use_rslora"]?.bool ?? false
+    plan.trainsBiases = arguments["lora_bias"]?.string == "all"
     for row in map.all {
-      if weights.has(MegatronAdapterNames.saved(row.name)) { plan.savedWeights.insert(row.name) }
+      if weights.has(MegatronAdapterNames.saved(row.name, plan)) {
+        plan.savedWeights.insert(row.name)
+      }
       let names = AdapterNames(weight: row.name)
       guard weights.has(names.a), weights.has(names.b) else { continue }
       let a = try weights.describe(names.a).shape
       let b = try weights.describe(names.b).shape
-      guard a.count == 2, b.count == 2, a[0] == b[1], a[1] == row.shape[1], b[0] == row.shape[0]
-      else {
-        throw Fault(
-          .badAdapter, "the adapter of \(row.name) does not fit the model",
-          at: .tensor(names.a, file: folder),
-          expected: "[r, \(row.shape[1])] and [\(row.shape[0]), r]", found: "\(a) and \(b)")
-      }
       guard let alpha else {
         throw Fault(
           .badAdapter, "nothing says how the adapter is scaled", at: .file(folder),
           expected: "an args.json with lora_alpha beside the tracker file")
       }
-      plan.sites[row.name] = .init(blocks: [
-        .init(
-          published: nil, rows: [0..<row.shape[0]], rank: a[0],
-          scale: AdapterPlan.scale(alpha: alpha, rank: a[0], stabilized: stabilized))
-      ])
+      let rank = a.first ?? 0
+      let linear = AdaptableLinear(row)
+      let scale = AdapterPlan.scale(alpha: alpha, rank: rank, stabilized: stabilized)
+      let site = AdapterPlan.Site(
+        blocks: linear?.modules(.fused).map {
+          .init(published: nil, rows: $0.rows, rank: rank, scale: scale)
+        } ?? [], isTable: linear?.kind == .embedding)
+      let shapes = site.shapes(of: row.shape)
+      guard rank > 0, a == shapes.a, b == shapes.b else {
+        throw Fault(
+          .badAdapter, "the adapter of \(row.name) does not fit the model",
+          at: .tensor(names.a, file: folder), expected: "\(shapes.a) and \(shapes.b)",
+          found: "\(a) and \(b)")
+      }
+      plan.sites[row.name] = site
     }
     plan.stabilized = stabilized
     guard !plan.sites.isEmpty || !plan.savedWeights.isEmpty else {
@@ -64,7 +70,7 @@ struct AdapterCheckpoint: WeightSource {
   }
 
   private func stored(_ name: String) -> String {
-    plan.savedWeights.contains(name) ? MegatronAdapterNames.saved(name) : name
+    plan.savedWeights.contains(name) ? MegatronAdapterNames.saved(name, plan) : name
   }
 
   func describe(_ name: String) throws(Fault) -> (dtype: DType, shape: [Int]) {

@@ -40,6 +40,7 @@ struct AdapterConversion {
         base: merge.base, adapter: merge.adapter, plan: merge.plan, engine: engine),
       engine: engine, dtype: options.model.torchDType?.dtype,
       maxShardBytes: options.export.maxShardBytes ?? 5_000_000_000,
+      experts: options.export.expertOrder,
       replacesFiles: options.export.existOK)
     let count: Int
     if options.export.toMcore {

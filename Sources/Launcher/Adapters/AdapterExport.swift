@@ -40,7 +40,9 @@ struct AdapterExport {
     var result: [PublishedModule] = []
     for block in site.blocks {
       defer { first += block.rank }
-      let own = row.modules.filter { block.published == nil || $0.published == block.published }
+      let own = (AdaptableLinear(row)?.published ?? []).filter {
+        block.published == nil || $0.published == block.published
+      }
       result += own.map { module in
         PublishedModule(
           path: module.name,
@@ -48,7 +50,8 @@ struct AdapterExport {
             .init(
               weight: row.name, first: first, rows: module.rows, rank: block.rank,
               scale: block.scale)
-          ])
+          ], isTable: site.isTable, kernel: row.shape.count > 2 ? Array(row.shape.dropFirst()) : nil
+        )
       }
     }
     return result
@@ -62,7 +65,7 @@ struct AdapterExport {
     guard let first = names.first else { return false }
     let isOneTensor = first.published.hasSuffix("gate_up_proj")
     let hasDense = plan.sites.keys.contains {
-      LayerName($0)?.expert == nil && $0.contains(".mlp.linear_fc")
+      LayerName($0).map { $0.expert == nil && $0.rest.hasPrefix("mlp.linear_fc") } ?? false
     }
     return isOneTensor || plan.stabilized || hasDense
   }
@@ -107,13 +110,16 @@ struct AdapterExport {
     for module in modules {
       let stored = try module.stored(values, plan)
       let prefix = "base_model.model." + module.path
-      tensors.append((prefix + ".lora_A.weight", stored.a.shape, stored.a.values))
-      tensors.append((prefix + ".lora_B.weight", stored.b.shape, stored.b.values))
+      let names = module.isTable ? ["embedding_A", "embedding_B"] : ["A.weight", "B.weight"]
+      for (name, half) in zip(names, [stored.a, stored.b]) {
+        tensors.append((prefix + ".lora_" + name, half.shape, half.values))
+      }
     }
     let saved = map.published(values.filter { plan.savedWeights.contains($0.key) })
+    let adapted = Set(modules.map(\.path))
     for (name, shape) in map.published {
       guard let value = saved[name] else { continue }
-      tensors.append(("base_model.model." + name, shape, value))
+      tensors.append(("base_model.model." + stored(name, adapted), shape, value))
       if map.config.tiesEmbeddings, name.hasSuffix("embed_tokens.weight") {
         tensors.append(("base_model.model.lm_head.weight", shape, value))
       }
@@ -124,105 +130,11 @@ struct AdapterExport {
       JSONValue.object(config(modules, saved: saved.keys.sorted())).write(.indented) + "\n",
       to: folder + "/" + AdapterConfig.fileName)
   }
-}
 
-extension AdapterExport {
-  /// `adapter_config.json`: what peft needs to build the same adapter.
-  private func config(_ modules: [PublishedModule], saved: [String]) -> JSONObject {
-    let ranks = modules.map { $0.sources[0].rank }
-    let alphas = modules.map { originalAlpha($0.sources[0]) }
-    let (rank, alpha) = (common(ranks) ?? 8, common(alphas) ?? 32)
-    var rankPattern = JSONObject()
-    var alphaPattern = JSONObject()
-    for (module, (r, a)) in zip(modules, zip(ranks, alphas)) {
-      if r != rank { rankPattern[module.path] = JSONValue(r) }
-      if a != alpha { alphaPattern[module.path] = number(a) }
-    }
-    let parameters = modules.filter { isParameter($0) }.map(\.path)
-    var root = JSONObject()
-    root["peft_type"] = .string("LORA")
-    root["task_type"] = .string("CAUSAL_LM")
-    root["base_model_name_or_path"] = .string(baseModel)
-    root["r"] = JSONValue(rank)
-    root["lora_alpha"] = number(alpha)
-    root["lora_dropout"] = JSONValue(plan.dropout)
-    root["bias"] = .string("none")
-    root["target_modules"] = strings(targets(modules.filter { !isParameter($0) }.map(\.path)))
-    root["target_parameters"] = parameters.isEmpty ? .null : strings(parameterTargets(parameters))
-    root["modules_to_save"] = saved.isEmpty ? .null : strings(savedModules(saved))
-    root["use_rslora"] = .bool(plan.stabilized)
-    root["use_dora"] = .bool(false)
-    root["fan_in_fan_out"] = .bool(false)
-    root["init_lora_weights"] = .bool(true)
-    root["inference_mode"] = .bool(true)
-    root["rank_pattern"] = .object(rankPattern)
-    root["alpha_pattern"] = .object(alphaPattern)
-    return root
-  }
-
-  private func originalAlpha(_ source: PublishedModule.Source) -> Double {
-    let r = Double(source.rank)
-    let alpha = source.scale * (plan.stabilized ? r.squareRoot() : r)
-    // What was divided by the root comes back whole.
-    return abs(alpha - alpha.rounded()) < 1e-9 * max(1, abs(alpha)) ? alpha.rounded() : alpha
-  }
-
-  private func number(_ value: Double) -> JSONValue {
-    Int(exactly: value).map { JSONValue($0) } ?? JSONValue(value)
-  }
-
-  private func strings(_ values: [String]) -> JSONValue { .array(values.map { .string($0) }) }
-
-  private func common<T: Hashable>(_ values: [T]) -> T? {
-    Dictionary(grouping: values, by: \.self).max { $0.value.count < $1.value.count }?.key
-  }
-
-  /// Adapted as a parameter and not as a linear module: fused experts, and routers.
-  private func isParameter(_ module: PublishedModule) -> Bool {
-    module.sources[0].expert != nil || module.sources[0].weight.hasSuffix(".router.weight")
-  }
-
-  /// Last names of modules when every linear map of that name is adapted, else whole paths.
-  private func targets(_ paths: [String]) -> [String] {
-    func leaf(_ path: String) -> String { String(path.split(separator: ".").last ?? "") }
-    var all: [String: Int] = [:]
-    for row in map.all {
-      for module in AdaptableLinear(row)?.modules(.published) ?? [] {
-        all[leaf(module.name), default: 0] += 1
-      }
-    }
-    let adapted = Dictionary(grouping: paths, by: leaf)
-    if adapted.allSatisfy({ all[$0.key] == $0.value.count }) { return adapted.keys.sorted() }
-    return paths
-  }
-
-  private func parameterTargets(_ paths: [String]) -> [String] {
-    var result: Set<String> = []
-    for path in paths {
-      if path.hasSuffix(".mlp.gate") {
-        result.insert("mlp.gate.weight")
-      } else {
-        let isInner = path.hasSuffix(".base_layer")
-        let adaptsFirst =
-          isInner
-          || modules().contains { $0.path == path && $0.sources[0].weight.contains("linear_fc1") }
-        result.insert(adaptsFirst ? "mlp.experts.gate_up_proj" : "mlp.experts.down_proj")
-      }
-    }
-    return result.sorted()
-  }
-
-  /// Modules of the weights that are stored whole, by the end of their path.
-  private func savedModules(_ weights: [String]) -> [String] {
-    var names: [String] = []
-    for weight in weights {
-      let parts = weight.split(separator: ".").dropLast()
-      let name = String(parts.last ?? "")
-      if !names.contains(name) { names.append(name) }
-    }
-    if map.config.tiesEmbeddings, names.contains("embed_tokens"), !names.contains("lm_head") {
-      names.append("lm_head")
-    }
-    return names
+  /// A bias that is trained in its place belongs to the map inside the adapter.
+  private func stored(_ weight: String, _ adapted: Set<String>) -> String {
+    guard plan.trainsBiases, weight.hasSuffix(".bias") else { return weight }
+    let module = String(weight.dropLast(".bias".count))
+    return adapted.contains(module) ? module + ".base_layer.bias" : weight
   }
 }

@@ -73,11 +73,6 @@ extension TrainingOptions {
   var adapterCheckpoint: String? { tuner.trainType == .lora ? tuner.adapterLoad : nil }
 }
 
-extension TunerFlags {
-  /// Whether `all-linear` leaves a weight out, because its part of the model is frozen.
-  func isFrozenPart(_ weight: String) -> Bool { freezeLLM }
-}
-
 extension AdapterChoice {
   init(_ flags: TunerFlags, form: Form) {
     self.init()

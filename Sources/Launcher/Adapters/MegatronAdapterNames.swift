@@ -13,7 +13,7 @@ struct MegatronAdapterNames {
     var result: [String: [Float]] = [:]
     for row in map.all {
       if plan.savedWeights.contains(row.name), let value = values[row.name] {
-        result[Self.saved(row.name)] = value
+        result[Self.saved(row.name, plan)] = value
       }
       guard plan.sites[row.name] != nil else { continue }
       let names = AdapterNames(weight: row.name)
@@ -30,8 +30,10 @@ struct MegatronAdapterNames {
     return result
   }
 
-  /// The key of a weight that is trained whole beside adapters.
-  static func saved(_ weight: String) -> String {
+  /// The key of a weight that is trained whole beside adapters. Biases that are trained in their
+  /// places keep their names.
+  static func saved(_ weight: String, _ plan: AdapterPlan) -> String {
+    if plan.trainsBiases, weight.hasSuffix(".bias") { return weight }
     guard let dot = weight.lastIndex(of: ".") else { return weight }
     return weight[..<dot] + ".modules_to_save.default" + weight[dot...]
   }

@@ -12,12 +12,14 @@ struct MergedExport {
   /// Type of the written tensors; nil keeps that of the base.
   var dtype: DType?
   var maxShardBytes = 5_000_000_000
+  var experts = ExpertOrder.published
   var replacesFiles = false
 
   /// - Returns: the number of tensors.
   /// - Throws: `FILE-003`, `CKPT-1xx`, `MODEL-103`.
   func writePublished(to output: String) throws(Fault) -> Int {
-    let assembly = PublishedAssembly(source, NameMap(folder.config))
+    let assembly = PublishedAssembly(
+      source, NameMap(folder.config, experts: experts.layout(folder.config)))
     var specs: [TensorSpec] = []
     for (name, shape) in assembly.tensors {
       let stored = try assembly.dtype(of: name)

@@ -38,8 +38,9 @@ final class MergedWeights: WeightSource {
     }
     try base.read(name, rows: rows, columns: columns, into: target)
     guard plan.sites[name] != nil, !rows.isEmpty, !columns.isEmpty else { return }
-    let (a, scaledB) = try halves(of: name, inputs: shape[1])
-    let delta = try Tensor([rows.count, shape[1]], .float32, on: engine)
+    let inputs = shape.dropFirst().reduce(1, *)
+    let (a, scaledB) = try halves(of: name, inputs: inputs)
+    let delta = try Tensor([rows.count, inputs], .float32, on: engine)
     engine.multiply(Product(.inputGradient, scaledB.rowRange(rows), a, into: delta))
     try add(delta, columns, to: target, dtype, name)
   }
@@ -75,11 +76,18 @@ final class MergedWeights: WeightSource {
       throw Fault(.internalError, "\(weight) has no adapter", at: .tensor(weight))
     }
     let names = AdapterNames(weight: weight)
-    let a = try Tensor([site.width, inputs], .float32, on: engine)
+    let columns = site.isTable ? try base.describe(weight).shape[0] : inputs
+    let a = try Tensor([site.width, columns], .float32, on: engine)
     try read(names.a, into: a)
     let outputs = try adapter.describe(names.b).shape[0]
     let b = try Tensor([outputs, site.rank], .float32, on: engine)
     try read(names.b, into: b)
+    guard !site.isTable else {
+      try refuseTied(weight)
+      let table = (a: try turned(b, by: 1), b: try turned(a, by: site.blocks[0].scale))
+      halves = (weight, table.a, table.b)
+      return table
+    }
     let wide = try Tensor.zeros([outputs, site.width], .float32, on: engine)
     var first = 0
     for block in site.blocks {
@@ -95,16 +103,37 @@ final class MergedWeights: WeightSource {
     return (a, wide)
   }
 
+  /// The transpose, times a factor: a table adds s·(B·A)ᵀ.
+  private func turned(_ x: Tensor, by factor: Double) throws(Fault) -> Tensor {
+    let y = try Tensor([x.rowSize, x.rows], .float32, on: engine)
+    for i in 0..<x.rows {
+      for j in 0..<x.rowSize {
+        y.floats[j * x.rows + i] = Float(factor) * x.floats[i * x.rowSize + j]
+      }
+    }
+    return y
+  }
+
+  /// An adapter of a tied embedding changes lookups only; one table cannot hold both.
+  private func refuseTied(_ weight: String) throws(Fault) {
+    let output = weight.replacing("embedding.word_embeddings.", with: "output_layer.")
+    guard (try? base.describe(output)) == nil else { return }
+    throw Fault(
+      .badAdapter, "the adapter of a tied embedding cannot be merged", at: .tensor(weight),
+      expected: "an output layer of its own in the base",
+      fix: "use the adapter beside the base, without --merge_lora")
+  }
+
   /// A half in fp32, whatever it is stored in.
   private func read(_ name: String, into tensor: Tensor) throws(Fault) {
     let (dtype, shape) = try adapter.describe(name)
-    guard shape == tensor.shape else {
+    guard shape.first == tensor.rows, shape.reduce(1, *) == tensor.count else {
       throw Fault(
         .badAdapter, "a half of an adapter has another shape than its model says",
         at: .tensor(name), expected: "\(tensor.shape)", found: "\(shape)")
     }
     try ScratchBytes.with(tensor.count * dtype.size) { (buffer) throws(Fault) in
-      try adapter.read(name, rows: 0..<shape[0], columns: 0..<shape[1], into: buffer)
+      try adapter.read(name, rows: 0..<tensor.rows, columns: 0..<tensor.rowSize, into: buffer)
       try ElementCast(engine: engine).convert(UnsafeRawBufferPointer(buffer), dtype, .float32) {
         (bytes) throws(Fault) in tensor.bytes.copyMemory(from: bytes)
       }

@@ -24,6 +24,7 @@ struct PublishedAdapter: WeightSource {
     let shape: [Int]
     let isA: Bool
     let pieces: [(module: Int, source: PublishedModule.Source)]
+    var width: Int { shape.dropFirst().reduce(1, *) }
   }
 
   /// - Parameter sharesA: Megatron's form is wanted: one A over the whole of our weight.
@@ -52,21 +53,27 @@ struct PublishedAdapter: WeightSource {
         modules[piece.module].sources.append(source)
         if !sharesA { first += piece.block.rank }
       }
-      var site = AdapterPlan.Site(blocks: pieces.map(\.block))
+      let linear = map[weight].flatMap { AdaptableLinear($0) }
+      var site = AdapterPlan.Site(
+        blocks: pieces.map(\.block), isTable: linear?.kind == .embedding)
       if sharesA, let block = site.blocks.first {
-        site.blocks = [
-          .init(published: nil, rows: [0..<shape[0]], rank: block.rank, scale: block.scale)
-        ]
+        site.blocks =
+          linear?.modules(.fused).map {
+            .init(published: nil, rows: $0.rows, rank: block.rank, scale: block.scale)
+          } ?? []
       }
       plan.sites[weight] = site
       let names = AdapterNames(weight: weight)
-      halves[names.a] = Half(shape: [site.width, shape[1]], isA: true, pieces: placed)
-      halves[names.b] = Half(shape: [shape[0], site.rank], isA: false, pieces: placed)
+      let halfShapes = site.shapes(of: shape)
+      halves[names.a] = Half(shape: halfShapes.a, isA: true, pieces: placed)
+      halves[names.b] = Half(shape: halfShapes.b, isA: false, pieces: placed)
     }
     for i in modules.indices {
       modules[i].sources.sort { ($0.expert?.index ?? 0) < ($1.expert?.index ?? 0) }
     }
-    plan.savedWeights = try PublishedAdapter.saved(folder, map)
+    // peft stores the base of an adapted embedding too; it is what the model has.
+    plan.savedWeights = try PublishedAdapter.saved(folder, map).subtracting(sites.sites.keys)
+    plan.trainsBiases = folder.config.trainsBiases
     self.plan = plan
     self.modules = modules
     self.halves = halves
@@ -111,7 +118,7 @@ struct PublishedAdapter: WeightSource {
       return try whole.read(name, rows: rows, columns: columns, into: target)
     }
     let values = try matrix(half)
-    let width = half.shape[1]
+    let width = half.width
     let out = target.bindMemory(to: Float.self)
     for (i, row) in rows.enumerated() {
       for (j, column) in columns.enumerated() {
@@ -122,7 +129,7 @@ struct PublishedAdapter: WeightSource {
 
   private func matrix(_ half: Half) throws(Fault) -> [Float] {
     var values = [Float](repeating: 0, count: half.shape.reduce(1, *))
-    let width = half.shape[1]
+    let width = half.width
     for (module, source) in half.pieces {
       let stored = try StoredPair(folder, folder.modules[module], source.expert)
       let rank = source.rank

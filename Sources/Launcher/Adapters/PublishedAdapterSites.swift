@@ -29,11 +29,11 @@ struct PublishedAdapterSites {
     var owners: [String: (row: NameMapRow, rows: [Range<Int>])] = [:]
     var others: Set<String> = []
     for row in map.all {
-      guard AdaptableLinear(row) != nil else {
+      guard let linear = AdaptableLinear(row) else {
         others.formUnion(row.modules.map(\.name))
         continue
       }
-      for module in row.modules { owners[module.name] = (row, module.rows) }
+      for module in linear.published { owners[module.name] = (row, module.rows) }
     }
     for (number, module) in folder.modules.enumerated() {
       if let owner = owners[module.path] {
@@ -63,11 +63,12 @@ struct PublishedAdapterSites {
   ) throws(Fault) {
     let module = folder.modules[number]
     let outputs = rows.reduce(0) { $0 + $1.count }
-    guard module.a.shape[1] == row.shape[1], module.b.shape[0] == outputs else {
-      throw misfit(module, "expected A [r, \(row.shape[1])] and B [\(outputs), r]")
-    }
-    guard row.name != "output_layer.weight", !row.name.hasSuffix("word_embeddings.weight") else {
-      throw misfit(module, "adapters of embedding and output layer are not implemented")
+    let isTable = AdaptableLinear(row)?.kind == .embedding
+    let shapes = AdapterPlan.Site(blocks: [], isTable: isTable).shapes(of: row.shape)
+    guard module.a.shape.dropFirst() == shapes.a.dropFirst(), module.b.shape[0] == outputs,
+      module.b.shape.dropFirst(2) == shapes.b.dropFirst(2), module.isTable == isTable
+    else {
+      throw misfit(module, "expected A [r] + \(shapes.a.dropFirst()) and B [\(outputs), r]")
     }
     let rank = module.a.shape[0]
     let block = AdapterPlan.Block(
@@ -89,6 +90,7 @@ struct PublishedAdapterSites {
   private mutating func addExperts(_ number: Int, layer: Int) throws(Fault) {
     let module = folder.modules[number]
     guard let experts = map.config.experts, map.config.isSparse(layer: layer),
+      module.a.shape.count == 2, module.b.shape.count == 2,
       module.a.shape[0] % experts.count == 0
     else { throw misfit(module, "layer \(layer) has no experts of that number") }
     let rank = module.a.shape[0] / experts.count
@@ -121,7 +123,8 @@ struct PublishedAdapterSites {
     for (weight, pieces) in sites {
       guard let first = pieces.first, first.block.published != nil else { continue }
       let covered = pieces.reduce(0) { $0 + $1.block.rows.reduce(0) { $0 + $1.count } }
-      var isShared = covered == map[weight]?.shape[0]
+      let modules = map[weight].flatMap { AdaptableLinear($0) }?.modules(.fused) ?? []
+      var isShared = covered == modules.reduce(0) { $0 + $1.rows.reduce(0) { $0 + $1.count } }
       let a = try folder.floats(folder.modules[first.module].a)
       for other in pieces.dropFirst() where isShared {
         let isEqual = try folder.floats(folder.modules[other.module].a) == a

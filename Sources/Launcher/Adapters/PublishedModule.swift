@@ -9,6 +9,10 @@ struct PublishedModule: Sendable {
   let path: String
   /// One, or one per expert for tensors that hold the adapters of all.
   var sources: [Source]
+  /// Of a table of rows, the embedding.
+  var isTable = false
+  /// Dims of an input row of a convolution, which its files keep.
+  var kernel: [Int]?
 
   /// A block of one of our sites.
   struct Source: Sendable {
@@ -36,7 +40,9 @@ struct PublishedModule: Sendable {
     let rank = sources[0].rank
     guard let expert = sources[0].expert else {
       let (a, b) = pairs[0]
-      return Stored(a: ([rank, a.count / rank], a), b: ([b.count / rank, rank], b))
+      return Stored(
+        a: ([rank] + (kernel ?? [a.count / rank]), a),
+        b: ([b.count / rank, rank] + (kernel ?? []).dropFirst().map { _ in 1 }, b))
     }
     if expert.isTransposed {
       pairs = pairs.map {

@@ -39,8 +39,8 @@ extension AdapterPlan {
       if savedWeights.contains(row.name) { result.append((row.name, row.shape)) }
       guard let site = sites[row.name] else { continue }
       let names = AdapterNames(weight: row.name)
-      result.append((names.a, [site.width, row.shape[1]]))
-      result.append((names.b, [row.shape[0], site.rank]))
+      let shapes = site.shapes(of: row.shape)
+      result += [(names.a, shapes.a), (names.b, shapes.b)]
     }
     return result
   }

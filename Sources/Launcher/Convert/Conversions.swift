@@ -62,7 +62,7 @@ struct Conversions {
       world: world, threads: threads, staging: commit.staging,
       purpose: ConversionPurpose.text(
         folder.path, source: try SourceState.files(folder.path), dtype: dtype,
-        files: units.map(\.file)),
+        experts: nil, files: units.map(\.file)),
       logger: logger, isStopped: isStopped
     ).run(units.map(\.file))
     try world.agreeing { () throws(Fault) in
@@ -93,7 +93,8 @@ struct Conversions {
     let location = try CheckpointLocator.resolve(path)
     let export = PublishedExport(
       folder: folder, world: world, threads: threads, logger: logger, dtype: dtype,
-      maxShardBytes: options.export.maxShardBytes ?? 5_000_000_000, isStopped: isStopped,
+      maxShardBytes: options.export.maxShardBytes ?? 5_000_000_000,
+      experts: options.export.expertOrder, isStopped: isStopped,
       replacesFiles: options.export.existOK)
     let result = try export.write(location.folder, to: output)
     try world.agreeing { () throws(Fault) in

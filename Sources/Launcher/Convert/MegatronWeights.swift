@@ -49,7 +49,7 @@ struct MegatronWeights: WeightSource {
         return Place(stored: candidate, parts: [gate, up])
       }
     }
-    if reader.index.tensors.keys.contains(where: { $0.contains(".lora_A.") }) {
+    if reader.index.tensors.keys.contains(where: { $0.contains(".lora_") }) {
       throw Fault(
         .badModelWeights, "the checkpoint holds adapters, not whole weights",
         at: .file(reader.folder),

@@ -14,6 +14,7 @@ struct PublishedExport {
   /// Type of the written tensors; nil keeps the stored one.
   var dtype: DType?
   var maxShardBytes = 5_000_000_000
+  var experts = ExpertOrder.published
   /// Asked after each tensor; what is written stays, and another call goes on.
   var isStopped: @Sendable () -> Bool = { false }
   /// Write over files of the model that are there already.
@@ -34,7 +35,7 @@ struct PublishedExport {
   /// - Throws: `MODEL-103` when the checkpoint does not fit config.json; `FILE-003`, `CKPT-1xx`;
   ///   `RUN-103` after a signal.
   func write(_ checkpoint: String, to output: String) throws(Fault) -> Result {
-    let map = NameMap(folder.config)
+    let map = NameMap(folder.config, experts: experts.layout(folder.config))
     let source = try world.agreeing { () throws(Fault) in
       let source = try MegatronWeights(streaming: checkpoint, folder.config)
       try source.checkUsed(map.all.map(\.name))
@@ -53,7 +54,7 @@ struct PublishedExport {
       world: world, threads: threads, staging: staging,
       purpose: ConversionPurpose.text(
         checkpoint, source: try SourceState.files(checkpoint), dtype: dtype,
-        files: units.files),
+        experts: map.experts, files: units.files),
       logger: logger, isStopped: isStopped
     ).run(units.files)
     try world.agreeing { () throws(Fault) in

@@ -4,10 +4,41 @@ import Model
 import Support
 import Tensor
 
-/// A folder with the real widths of Qwen3-30B-A3B and as many layers as asked for, random weights:
-/// for measuring conversions at size.
+/// A folder with the real widths of Qwen3-30B-A3B, or of Qwen3-VL-30B-A3B, and as many layers as asked
+/// for, random weights: for measuring conversions at size.
 public enum SyntheticModel {
-  static func configuration(layers: Int) -> JSONObject {
+  static func configuration(layers: Int, vision: Bool) -> JSONObject {
+    vision ? multimodal(layers: layers) : textual(layers: layers)
+  }
+
+  private static func multimodal(layers: Int) -> JSONObject {
+    var text = textual(layers: layers)
+    text["model_type"] = .string("qwen3_vl_moe_text")
+    text["rope_theta"] = JSONValue(5_000_000)
+    let numbers: [(String, Int)] = [
+      ("depth", 27), ("hidden_size", 1152), ("in_channels", 3), ("intermediate_size", 4304),
+      ("num_heads", 16), ("num_position_embeddings", 2304), ("out_hidden_size", 2048),
+      ("patch_size", 16), ("spatial_merge_size", 2), ("temporal_patch_size", 2),
+    ]
+    var tower = JSONObject(numbers.map { ($0.0, JSONValue($0.1)) })
+    tower["model_type"] = .string("qwen3_vl_moe")
+    tower["hidden_act"] = .string("gelu_pytorch_tanh")
+    tower["deepstack_visual_indexes"] = .array([8, 16, 24].prefix(layers).map { JSONValue($0) })
+    var config = JSONObject()
+    config["architectures"] = .array([.string("Qwen3VLMoeForConditionalGeneration")])
+    config["model_type"] = .string("qwen3_vl_moe")
+    config["torch_dtype"] = .string("bfloat16")
+    config["tie_word_embeddings"] = .bool(false)
+    config["image_token_id"] = JSONValue(151_655)
+    config["video_token_id"] = JSONValue(151_656)
+    config["vision_start_token_id"] = JSONValue(151_652)
+    config["vision_end_token_id"] = JSONValue(151_653)
+    config["text_config"] = .object(text)
+    config["vision_config"] = .object(tower)
+    return config
+  }
+
+  private static func textual(layers: Int) -> JSONObject {
     let numbers: [(String, Int)] = [
       ("decoder_sparse_step", 1), ("head_dim", 128), ("hidden_size", 2048),
       ("intermediate_size", 6144), ("max_position_embeddings", 40960),
@@ -30,9 +61,12 @@ public enum SyntheticModel {
   }
 
   /// - Throws: `FILE-003`.
-  public static func write(layers: Int, to folder: String, seed: UInt64 = 1) throws(Fault) {
+  public static func write(
+    layers: Int, vision: Bool, to folder: String, seed: UInt64 = 1
+  ) throws(Fault) {
     try Folder.make(folder)
-    let text = JSONValue.object(configuration(layers: layers)).write(.indented) + "\n"
+    let configuration = configuration(layers: layers, vision: vision)
+    let text = JSONValue.object(configuration).write(.indented) + "\n"
     try AtomicFile.write(text, to: folder + "/config.json")
     let map = NameMap(try QwenConfig(folder: folder))
     let specs = map.published.map { TensorSpec($0.name, .bfloat16, $0.shape) }

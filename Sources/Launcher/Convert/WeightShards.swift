@@ -16,11 +16,12 @@ enum WeightShards {
   ) -> [TensorShard] {
     // A checkpoint of adapters holds what was trained, and the base stays where it is.
     let stored = model.adapters == nil ? model.parameters : model.tunedParameters
-    return stored.filter(isWriter).flatMap {
-      let isSaved = model.adapters != nil && !$0.role.isAdapter
-      return shards(
-        of: $0, at: model.storedName(isSaved ? MegatronAdapterNames.saved($0.name) : $0.name),
-        half: half)
+    return stored.filter(isWriter).flatMap { parameter in
+      var name = parameter.name
+      if let plan = model.adapters, !parameter.role.isAdapter {
+        name = MegatronAdapterNames.saved(name, plan)
+      }
+      return shards(of: parameter, at: model.storedName(name), half: half)
     }
   }
 

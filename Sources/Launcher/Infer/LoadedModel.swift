@@ -97,6 +97,8 @@ struct LoadedModel {
     }
     try model.load(from: weights)
     if !source.merges, let adapter { try model.loadAdapters(from: adapter) }
+    // A tower of which nothing is trained is shared by the ranks.
+    for parameter in model.parameters { parameter.isTrainable = false }
     if named == .float16 {
       for parameter in model.parameters { try parameter.tensor.roundToHalf() }
     }

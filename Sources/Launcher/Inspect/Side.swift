@@ -31,7 +31,7 @@ struct Side {
     read = nil
   }
 
-  private init(entries: [Entry], read: @escaping Read) {
+  init(entries: [Entry], read: @escaping Read) {
     self.entries = entries
     self.read = read
     stream = { (entry, memory, emit) throws(Fault) in
@@ -102,8 +102,29 @@ struct Side {
     if case .published(let folder) = other {
       experts = ExpertLayout.of(PublishedFolder(folder), config).layout
     }
-    let map = NameMap(config, experts: experts)
-    let assembly = PublishedAssembly(MegatronWeights(reader, config), map)
+    return try assembled(
+      MegatronWeights(reader, config), NameMap(config, experts: experts))
+  }
+
+  /// A published folder whose experts are stacked as transformers 5 does it, in the order of the other
+  /// folder; nil when the two have one order.
+  /// - Throws: what reading `config.json` throws.
+  static func reordered(
+    _ folder: SafetensorsFolder, like other: SafetensorsFolder
+  ) throws(Fault) -> Side? {
+    let homes = [folder.path, other.path].filter { Folder.kind($0 + "/config.json") == .file }
+    guard let home = homes.first else { return nil }
+    let config = try QwenConfig(folder: home)
+    let source = PublishedFolder(folder)
+    let layout = ExpertLayout.of(PublishedFolder(other), config).layout
+    guard ExpertLayout.of(source, config).layout == .stacked, layout != .stacked else { return nil }
+    return try assembled(PublishedWeightSource(source, config), NameMap(config, experts: layout))
+  }
+
+  private static func assembled(
+    _ source: some WeightSource, _ map: NameMap
+  ) throws(Fault) -> Side {
+    let assembly = PublishedAssembly(source, map)
     var entries: [Entry] = []
     for (name, shape) in assembly.tensors {
       entries.append(Entry(name: name, dtype: try assembly.dtype(of: name), shape: shape))

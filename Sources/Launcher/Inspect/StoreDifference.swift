@@ -7,7 +7,7 @@ import Tensor
 /// `--diff A B`: two checkpoints of any two forms, tensor by tensor, in bounded memory.
 ///
 /// Forms with the same names are compared as they are; a Megatron checkpoint and a published folder
-/// by the published names; stacked and numbered Megatron keys layer by layer.
+/// by the published names; an adapter in both forms by ours, and how it is scaled; stacked and numbered Megatron keys layer by layer.
 struct StoreDifference {
   let a: String
   let b: String
@@ -42,6 +42,11 @@ struct StoreDifference {
       return try compare(
         sides.0.without(sides.1) { $0.name == "lm_head.weight" },
         sides.1.without(sides.0) { $0.name == "lm_head.weight" })
+    case (.megatron, .adapter), (.adapter, .megatron):
+      return try compare(try AdapterSide(x, beside: y, model), try AdapterSide(y, beside: x, model))
+    case (.published(let f), .published(let g)):
+      let (p, q) = (try Side.reordered(f, like: g), try Side.reordered(g, like: f))
+      return try compare(p ?? .plain(x), q ?? .plain(y))
     default: break
     }
     let names = [x, y].map { Set($0.tensors.map(\.name)) }
@@ -49,6 +54,16 @@ struct StoreDifference {
       return try compare(Side.unstacked(x), Side.unstacked(y))
     }
     return try compare(Side.plain(x), Side.plain(y))
+  }
+
+  /// Adapters under our names, with how each is scaled.
+  private func compare(_ x: AdapterSide, _ y: AdapterSide) throws(Fault) -> Result {
+    var result = try compare(x.side, y.side)
+    for (weight, scale) in x.scales.sorted(by: { $0.key < $1.key }) {
+      guard let other = y.scales[weight], other != scale else { continue }
+      result.lines.append("\(weight): the adapter is scaled by \(scale) and by \(other)")
+    }
+    return result
   }
 
   private func isMegatronOnly(_ x: TensorStore, _ y: TensorStore) -> Bool {

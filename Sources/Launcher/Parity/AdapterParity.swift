@@ -69,7 +69,7 @@ struct AdapterParity {
   /// - Returns: the report, the same on all ranks.
   func run() throws(Fault) -> ParityReport {
     var report = ParityReport()
-    let bounds = ParityBounds(dtype: dtype, isMoE: false)
+    let bounds = ParityBounds(dtype: dtype)
     let rig = try rig()
     if wants("outputs") { try outputs(rig, bounds, &report) }
     if wants("merged") { try merged(bounds, &report) }

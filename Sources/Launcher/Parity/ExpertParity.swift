@@ -11,6 +11,8 @@ struct ExpertParity {
   let dtype: DType
   let rig: ParityRig
   let bounds: ParityBounds
+  /// Choices of experts to take over.
+  let replay: RoutingReplay?
 
   /// A rig like `rig` with other choices of its routers.
   private func rig(_ adjust: (inout RouterOptions) -> Void) throws(Fault) -> ParityRig {
@@ -20,27 +22,47 @@ struct ExpertParity {
   }
 
   func drop(
-    _ drop: GoldenTensors, packed: GoldenTensors, factor: Double,
-    _ report: inout ParityReport
+    _ drop: GoldenTensors, packed: GoldenTensors, factor: Double, _ report: inout ParityReport
   ) throws(Fault) -> ParityOutput {
     let rig = try rig { $0.capacityFactor = factor }
     let row = try rig.row(packed)
+    // A row that lost an expert is another row for the next router: the choices of `packed` are not
+    // those of this run.
+    let exact =
+      dtype == .float32
+      ? nil
+      : try ReferenceChoices(folder: folder, rig: rig) { $0.capacityFactor = factor }
+        .replay(row, logits: try drop.floats("logits"))
+    let choices = exact.map { RoutingReplay($0.slots.mapValues { .init(experts: $0.experts) }) }
+    var output = ParityOutput()
     let probe = Probe()
+    output["logits"] = try logits(rig, row, choices, probe)
+    for (name, record) in probe.routings.sorted(by: { $0.key < $1.key }) {
+      output[name.replacing("router.", with: "kept.")] = try rig.whole(record, row) {
+        record.kept[$0] ? 1 : 0
+      }
+    }
+    if let exact { output["logits"] = try logits(rig, row, exact, nil) }
+    let isAlike = dtype == .float32 || exact != nil
+    try compare(output, drop, isAlike ? bounds.logits : bounds.ownChoices, &report)
+    return output
+  }
+
+  private func logits(
+    _ rig: ParityRig, _ row: ModelRow, _ replay: RoutingReplay?, _ probe: Probe?
+  ) throws(Fault) -> [Float] {
     let context = Context(
       tape: Tape(recording: false),
-      setting: rig.setting(row, seeds: LossSeeds(), probe: probe, training: false))
+      setting: rig.setting(
+        row, seeds: LossSeeds(), probe: probe, training: false, replay: replay))
     let logits = try rig.model.logits(row.input, in: context)
-    var output = ParityOutput()
-    output["logits"] = Array(logits.values.prefix(row.realTokens * rig.config.vocabularySize))
-    let split = Placement(tp: rig.sequenceParallel ? .split(0) : .same)
-    for (name, record) in probe.routings.sorted(by: { $0.key < $1.key }) {
-      let k = record.choice.topK
-      var kept = [Float](repeating: 0, count: record.logits.rows * k)
-      for (i, flag) in record.kept.enumerated() { kept[i] = flag ? 1 : 0 }
-      output[name.replacing("router.", with: "kept.")] = try rig.whole(
-        try Tensor(kept, [record.logits.rows, k], on: rig.engine), placement: split,
-        rows: row.realTokens)
-    }
+    return Array(logits.values.prefix(row.realTokens * rig.config.vocabularySize))
+  }
+
+  private func compare(
+    _ output: ParityOutput, _ drop: GoldenTensors, _ tolerance: Tolerance,
+    _ report: inout ParityReport
+  ) throws(Fault) {
     for name in drop.names.sorted() {
       guard let actual = output[name] else { continue }
       let expected = try drop.floats(name)
@@ -49,10 +71,9 @@ struct ExpertParity {
           "packed.drop", name, actual.map { Int($0) }, expected.map { Int($0) },
           allowed: Int(bounds.routing * Double(expected.count)))
       } else {
-        report.compare("packed.drop", name, actual, expected, bounds.logits)
+        report.compare("packed.drop", name, actual, expected, tolerance)
       }
     }
-    return output
   }
 
   func auxiliary(_ aux: GoldenTensors, packed: GoldenTensors, _ report: inout ParityReport)
@@ -65,7 +86,8 @@ struct ExpertParity {
     seeds.token = 0
     seeds.auxiliaryTimesTokens = false
     let tape = Tape()
-    let context = Context(tape: tape, setting: rig.setting(row, seeds: seeds))
+    let context = Context(
+      tape: tape, setting: rig.setting(row, seeds: seeds, replay: replay))
     let result = try rig.model.loss(row.input, plan: RecomputePlan(), in: context)
     try tape.seed(result.loss, with: try Tensor([1], [1], on: rig.engine))
     try tape.backward()
@@ -87,6 +109,7 @@ struct ExpertParity {
 
 /// `padded`: a right-padded batch with a mask.
 struct PaddedParity {
+  let folder: String
   let rig: ParityRig
   let bounds: ParityBounds
 
@@ -108,7 +131,13 @@ struct PaddedParity {
       positions: positions, cuSeqlens: Array(Set(starts)).sorted(),
       channels: [String?](repeating: nil, count: b), sampleCount: b)
     let row = try rig.row(batch, of: golden, paddedSequences: (0..<b).map { $0 * s..<($0 + 1) * s })
-    let setting = rig.setting(row, seeds: LossSeeds(), training: false)
+    let expected = try golden.floats("logits")
+    let replay =
+      bounds.routing == 0
+      ? nil
+      : try ReferenceChoices(folder: folder, rig: rig)
+        .replay(row, logits: expected) { mask[$0] == 0 }
+    let setting = rig.setting(row, seeds: LossSeeds(), training: false, replay: replay)
     let context = Context(tape: Tape(recording: false), setting: setting)
     var logits = try rig.model.logits(row.input, in: context).values
     logits.removeLast(logits.count - b * s * rig.config.vocabularySize)
@@ -118,8 +147,12 @@ struct PaddedParity {
     for t in 0..<b * s where mask[t] == 0 {
       for j in 0..<v { logits[t * v + j] = 0 }
     }
-    report.compare("padded", "logits", logits, try golden.floats("logits"), bounds.logits)
-    report.compare("padded", "token_nll", nll, try golden.floats("token_nll"), bounds.activation)
+    let isAlike = rig.config.experts == nil || bounds.routing == 0 || replay != nil
+    report.compare(
+      "padded", "logits", logits, expected, isAlike ? bounds.logits : bounds.ownChoices)
+    report.compare(
+      "padded", "token_nll", nll, try golden.floats("token_nll"),
+      isAlike ? bounds.activation : bounds.ownChoices)
     var output = ParityOutput()
     output["logits"] = logits
     output["token_nll"] = nll

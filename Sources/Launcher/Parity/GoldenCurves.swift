@@ -19,6 +19,11 @@ struct GoldenCurves {
   /// What another order of additions changes, per step, by the name of the run.
   let noise: JSONValue
 
+  /// Whether the trained model has experts.
+  var isMixture: Bool {
+    runs.contains { $0.final?.object?.keys.contains { $0.contains(".experts.") } ?? false }
+  }
+
   struct Run {
     let name: String
     let isPerToken: Bool

@@ -5,38 +5,13 @@ import Parallel
 import Support
 import Tensor
 
-/// Bounds of model.md 13.
-struct ParityBounds {
-  let activation: Tolerance
-  let gradient: Tolerance
-  let logits: Tolerance
-  let loss: Double
-  /// Share of (token, slot) choices that may differ.
-  let routing: Double
-
-  init(dtype: DType, isMoE: Bool) {
-    if dtype == .float32 {
-      activation = Tolerance(relative: 1e-5, absolute: 1e-7)
-      gradient = Tolerance(relative: 1e-4, absolute: 1e-7)
-      logits = Tolerance(relative: 1e-5)
-      loss = 2e-5
-      routing = 0
-    } else {
-      activation = Tolerance(relative: isMoE ? 0.25 : 0.03)
-      gradient = Tolerance(relative: isMoE ? 0.5 : 0.15, absolute: 1e-4)
-      logits = Tolerance(relative: isMoE ? 0.045 * 1.5 : 0.015 * 1.5)
-      loss = 0.03
-      routing = 0.1
-    }
-  }
-}
-
 /// `packed`, `packed.grads`: one packed row forward and backward.
 struct PackedParity {
   let rig: ParityRig
   let bounds: ParityBounds
   let golden: GoldenTensors
-  let file = "packed"
+  /// Choices of experts to take over.
+  var replay: RoutingReplay?
 
   static func batch(_ golden: GoldenTensors, prefix: String = "") throws(Fault) -> PackedBatch {
     let ids = try golden.int32(prefix + "input_ids")
@@ -50,29 +25,65 @@ struct PackedParity {
   /// - Returns: what was computed, under the golden's names.
   func run(_ report: inout ParityReport, grads: GoldenTensors?) throws(Fault) -> ParityOutput {
     let row = try rig.row(golden)
+    var output = try forward(row, backward: true)
+    if replay != nil {
+      try PackedParity(rig: rig, bounds: bounds, golden: golden)
+        .ownChoices(row, &report, into: &output)
+    }
+    try compare(output, golden, "packed", &report)
+    if let grads { try gradients(grads, &report, &output) }
+    return output
+  }
+
+  /// `packed.bf16`: the same row through a model in bf16.
+  func run(_ report: inout ParityReport, bf16: GoldenTensors) throws(Fault) {
+    let output = try forward(try rig.row(golden), backward: false)
+    try compare(output, bf16, "packed.bf16", &report)
+  }
+
+  private func forward(_ row: ModelRow, backward: Bool) throws(Fault) -> ParityOutput {
     let probe = Probe()
     var seeds = LossSeeds()
     seeds.token = 1 / Float(max(1, row.trainedTokens))
-    let setting = rig.setting(row, seeds: seeds, probe: probe)
-    try rig.attachGradients()
-    let tape = Tape()
+    let setting = rig.setting(row, seeds: seeds, probe: probe, replay: replay)
+    if backward { try rig.attachGradients() }
+    let tape = Tape(recording: backward)
     let context = Context(tape: tape, setting: setting)
     let result = try rig.model.loss(row.input, plan: RecomputePlan(), in: context)
-    try tape.seed(result.loss, with: try Tensor([1], [1], on: rig.engine))
-    try tape.backward()
+    if backward {
+      try tape.seed(result.loss, with: try Tensor([1], [1], on: rig.engine))
+      try tape.backward()
+    }
     var output = ParityOutput()
     try activations(probe, tape, row, into: &output)
     try routing(probe, row, into: &output)
     try heads(row, probe, into: &output)
     try VisionParity(rig: rig, golden: golden).run(row, into: &output)
     output["token_nll"] = Array(result.perToken.prefix(row.realTokens))
-    let plain = Context(
-      tape: Tape(recording: false), setting: rig.setting(row, seeds: seeds, training: false))
-    let logits = try rig.model.logits(row.input, in: plain)
-    output["logits"] = Array(logits.values.prefix(row.realTokens * rig.config.vocabularySize))
-    try compare(output, &report)
-    if let grads { try gradients(grads, &report, &output) }
+    output["logits"] = try logits(row)
     return output
+  }
+
+  private func logits(_ row: ModelRow, probe: Probe? = nil) throws(Fault) -> [Float] {
+    let plain = Context(
+      tape: Tape(recording: false),
+      setting: rig.setting(
+        row, seeds: LossSeeds(), probe: probe, training: false, replay: replay))
+    let logits = try rig.model.logits(row.input, in: plain)
+    return Array(logits.values.prefix(row.realTokens * rig.config.vocabularySize))
+  }
+
+  /// What the model does when its routers choose: the choices replace those taken over.
+  private func ownChoices(
+    _ row: ModelRow, _ report: inout ParityReport, into output: inout ParityOutput
+  ) throws(Fault) {
+    let probe = Probe()
+    let logits = try logits(row, probe: probe)
+    var own = ParityOutput()
+    try routing(probe, row, into: &own)
+    for (name, values) in own.values where name.hasSuffix(".topk_index") { output[name] = values }
+    report.compare(
+      "packed", "logits, own choices", logits, try golden.floats("logits"), bounds.ownChoices)
   }
 
   private func activations(
@@ -102,21 +113,13 @@ struct PackedParity {
     throws(Fault)
   {
     for (name, record) in probe.routings.sorted(by: { $0.key < $1.key }) {
-      let k = record.choice.topK
-      let rows = record.logits.rows
-      var experts = [Float](repeating: -1, count: rows * k)
-      var gates = [Float](repeating: 0, count: rows * k)
-      for (i, expert) in record.choice.experts.enumerated() { experts[i] = Float(expert) }
-      for (i, gate) in record.choice.gates.enumerated() { gates[i] = gate }
-      let split = Placement(tp: rig.sequenceParallel ? .split(0) : .same)
-      func whole(_ values: [Float]) throws(Fault) -> [Float] {
-        try rig.whole(
-          try Tensor(values, [rows, k], on: rig.engine), placement: split, rows: row.realTokens)
-      }
       output[name + ".logits"] = try rig.whole(
-        record.logits, placement: split, rows: row.realTokens)
-      output[name + ".topk_index"] = try whole(experts)
-      output[name + ".topk_weight"] = try whole(gates)
+        record.logits, placement: Placement(tp: rig.sequenceParallel ? .split(0) : .same),
+        rows: row.realTokens)
+      output[name + ".topk_index"] = try rig.whole(record, row) {
+        Float(record.choice.experts[$0])
+      }
+      output[name + ".topk_weight"] = try rig.whole(record, row) { record.choice.gates[$0] }
     }
   }
 
@@ -151,7 +154,9 @@ struct PackedParity {
     }
   }
 
-  private func compare(_ output: ParityOutput, _ report: inout ParityReport) throws(Fault) {
+  private func compare(
+    _ output: ParityOutput, _ golden: GoldenTensors, _ file: String, _ report: inout ParityReport
+  ) throws(Fault) {
     for name in golden.names.sorted() {
       guard let actual = output[name] else {
         if !Self.isInput(name) { report.skip("\(file) \(name): not computed") }

@@ -23,11 +23,11 @@ struct ParityProgram {
     let rig = try ParityRig(
       folder: folder, dtype: dtype, groups: groups, engine: engine,
       sequenceParallel: sequenceParallel)
-    let bounds = ParityBounds(dtype: dtype, isMoE: rig.config.experts != nil)
+    let bounds = ParityBounds(dtype: dtype)
     let writer = ParityWriter(folder: groups.isFirst ? output : nil)
     if wants("packed") { try packed(rig, bounds, &report, writer) }
     if wants("padded"), let padded = try golden("padded", &report) {
-      let out = try PaddedParity(rig: rig, bounds: bounds).run(padded, &report)
+      let out = try PaddedParity(folder: folder, rig: rig, bounds: bounds).run(padded, &report)
       try writer.write(out.values, like: padded, "padded.safetensors")
     }
     if wants("generate"), let generate = try golden("generate", &report) {
@@ -52,15 +52,22 @@ struct ParityProgram {
   ) throws(Fault) {
     guard let packed = try golden("packed", &report) else { return }
     let grads = try golden("packed.grads", &report)
-    let parity = PackedParity(rig: rig, bounds: bounds, golden: packed)
+    let parity = PackedParity(
+      rig: rig, bounds: bounds, golden: packed, replay: try replay(rig, packed, packed))
     let out = try parity.run(&report, grads: grads)
     try writer.write(out.values, like: packed, "packed.safetensors")
     if let grads {
       try writer.write(out.grads.mapValues(\.values), like: grads, "packed.grads.safetensors")
     }
+    if dtype == .bfloat16, let bf16 = try golden("packed.bf16", &report) {
+      try PackedParity(
+        rig: rig, bounds: bounds, golden: packed, replay: try replay(rig, bf16, packed)
+      ).run(&report, bf16: bf16)
+    }
     guard rig.config.experts != nil else { return }
     let experts = ExpertParity(
-      folder: folder, golden: golden, dtype: dtype, rig: rig, bounds: bounds)
+      folder: folder, golden: golden, dtype: dtype, rig: rig, bounds: bounds,
+      replay: parity.replay)
     if let drop = try golden("packed.drop", &report) {
       let out = try experts.drop(
         drop, packed: packed, factor: try capacityFactor(), &report)
@@ -70,6 +77,16 @@ struct ParityProgram {
       let out = try experts.auxiliary(aux, packed: packed, &report)
       try writer.write(out.grads.mapValues(\.values), like: aux, "aux.grads.safetensors")
     }
+  }
+
+  /// The stored choices for a mixture in bf16; nil where the model chooses: in fp32 it must choose
+  /// alike.
+  private func replay(
+    _ rig: ParityRig, _ golden: GoldenTensors, _ packed: GoldenTensors
+  ) throws(Fault) -> RoutingReplay? {
+    guard dtype != .float32, let experts = rig.config.experts else { return nil }
+    let tokens = packed.shape("input_ids").reduce(1, *)
+    return try RoutingReplay(golden, experts: experts.count, slots: tokens * experts.topK)
   }
 
   /// A model of its own: generation lays weights out anew, which no other part could read.

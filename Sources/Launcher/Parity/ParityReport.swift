@@ -24,6 +24,38 @@ struct Tolerance: Sendable {
   static let exact = Tolerance(relative: 0)
 }
 
+/// How far two arrays of one length are apart.
+struct Difference {
+  private(set) var maximum = 0.0
+  /// ‖a − b‖ / ‖b‖, or ‖a − b‖ where b is zero.
+  private(set) var relative = 0.0
+  private(set) var cosine = 1.0
+  /// Both are, wherever they differ.
+  private(set) var isFinite = true
+
+  init(_ actual: [Float], _ expected: [Float]) {
+    var difference = 0.0
+    var norm = 0.0
+    var own = 0.0
+    var dot = 0.0
+    for (a, b) in zip(actual, expected) {
+      let (a, b) = (Double(a), Double(b))
+      if a == b {  // equal infinities too
+        if a.isFinite { norm += b * b; own += a * a; dot += a * b }
+        continue
+      }
+      isFinite = isFinite && a.isFinite && b.isFinite
+      maximum = max(maximum, abs(a - b))
+      difference += (a - b) * (a - b)
+      norm += b * b
+      own += a * a
+      dot += a * b
+    }
+    relative = norm > 0 ? (difference / norm).squareRoot() : difference.squareRoot()
+    cosine = norm > 0 && own > 0 ? dot / (norm * own).squareRoot() : 1
+  }
+}
+
 /// Collects rows, prints them, and says whether all passed.
 struct ParityReport {
   private(set) var rows: [ParityRow] = []
@@ -49,29 +81,11 @@ struct ParityReport {
         "\(actual.count) values, expected \(expected.count)")
       return
     }
-    var maximum = 0.0
-    var difference = 0.0
-    var norm = 0.0
-    var own = 0.0
-    var dot = 0.0
-    var isFinite = true
-    for (a, b) in zip(actual, expected) {
-      let (a, b) = (Double(a), Double(b))
-      if a == b {  // equal infinities too
-        if a.isFinite { norm += b * b; own += a * a; dot += a * b }
-        continue
-      }
-      isFinite = isFinite && a.isFinite && b.isFinite
-      maximum = max(maximum, abs(a - b))
-      difference += (a - b) * (a - b)
-      norm += b * b
-      own += a * a
-      dot += a * b
-    }
-    let relative = norm > 0 ? (difference / norm).squareRoot() : difference.squareRoot()
-    let cosine = norm > 0 && own > 0 ? dot / (norm * own).squareRoot() : 1
-    let passes = isFinite && (relative <= tolerance.relative || maximum <= tolerance.absolute)
-    add(file, name, maximum, relative, cosine, passes, informs, "")
+    let found = Difference(actual, expected)
+    let passes =
+      found.isFinite
+      && (found.relative <= tolerance.relative || found.maximum <= tolerance.absolute)
+    add(file, name, found.maximum, found.relative, found.cosine, passes, informs, "")
   }
 
   /// Compares whole numbers; every one must be equal.

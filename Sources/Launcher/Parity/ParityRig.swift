@@ -42,12 +42,15 @@ struct ParityRig {
     self.sequenceParallel = sequenceParallel && groups.tp.size > 1
   }
 
-  func setting(_ row: ModelRow, seeds: LossSeeds, probe: Probe? = nil, training: Bool = true)
-    -> Setting
-  {
-    Setting(
+  func setting(
+    _ row: ModelRow, seeds: LossSeeds, probe: Probe? = nil, training: Bool = true,
+    replay: RoutingReplay? = nil
+  ) -> Setting {
+    var setting = Setting(
       engine: engine, groups: groups.model, sequenceParallel: sequenceParallel, layout: row.layout,
       isTraining: training, seeds: seeds, probe: probe)
+    setting.replay = replay
+    return setting
   }
 
   /// A stored row with its pictures.

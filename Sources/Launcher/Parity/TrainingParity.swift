@@ -145,22 +145,28 @@ struct TrainingParity {
     func largest(_ pick: (Int) -> Double) -> Double {
       expected.indices.map(pick).reduce(0) { $1.isNaN ? .infinity : max($0, $1) }
     }
-    let noise = curves.noise[run.name]?["loss_abs_per_step"]?.array?.map { $0.double ?? 0 }
+    let noise = CurveNoise(curves.noise[run.name])
     // A step that another order of additions moves may differ by ten times as much.
     let losses = largest { step in
-      let spare = max(0, 10 * (noise?[step] ?? 0) - 2e-5)
-      return max(0, abs(result.steps[step].loss - expected[step].0) - spare)
+      max(0, abs(result.steps[step].loss - expected[step].0) - max(0, noise.loss(step) - 2e-5))
     }
     let mean =
       expected.indices.map { abs(result.steps[$0].loss - expected[$0].0) }.reduce(0, +)
       / Double(max(1, expected.count))
-    let norms = largest { abs(result.steps[$0].norm - expected[$0].1) / expected[$0].1 }
+    let ratios = expected.indices.map {
+      abs(result.steps[$0].norm - expected[$0].1) / expected[$0].1
+    }
     let rates = largest { abs(result.steps[$0].lr - expected[$0].2) }
     report.compare(file, "lr", rates, 0, absolute: 1e-12)
-    let band = Band(run, curves)
+    var band = Band(run, curves)
+    band.widen(noise)
     report.compare(file, "loss, largest difference", losses, 0, absolute: band.loss)
     report.compare(file, "loss, mean difference", mean, 0, absolute: band.mean)
-    report.compare(file, "grad_norm, largest ratio", norms, 0, absolute: band.norm)
+    report.compare(
+      file, "grad_norm, largest ratio", largest { ratios[$0] }, 0, absolute: band.norm)
+    report.compare(
+      file, "grad_norm, mean ratio", ratios.reduce(0, +) / Double(max(1, ratios.count)), 0,
+      absolute: band.meanNorm)
     guard let final = run.final else { return }
     for (name, values) in result.final {
       guard let stored = final[name] else { continue }
@@ -171,24 +177,53 @@ struct TrainingParity {
     }
   }
 
+  /// What another attention kernel changes in a run, where the file says it.
+  private struct CurveNoise {
+    private let losses: [Double]
+    let norm: Double
+
+    init(_ stored: JSONValue?) {
+      losses = stored?["loss_abs_per_step"]?.array?.map { $0.double ?? 0 } ?? []
+      norm = stored?["grad_norm_max_rel"]?.double ?? 0
+    }
+
+    /// Ten times the largest difference so far: what a step has moved stays in the weights.
+    func loss(_ step: Int) -> Double { 10 * (losses.prefix(step + 1).max() ?? 0) }
+    var mean: Double { 10 * losses.reduce(0, +) / Double(max(1, losses.count)) }
+    var largest: Double { losses.max() ?? 0 }
+  }
+
   /// What a run may differ by: rounding in fp32, what another attention kernel does in bf16.
+  ///
+  /// A mixture in bf16 has steps whose gradient hangs on a few choices: their norm may lie far off
+  /// where the mean over the steps does not. (The reference from weights moved by up to half a
+  /// rounding: largest ratio 0.11 to 0.21, mean 0.03 to 0.05.)
   private struct Band {
     var loss = 2e-5
     var mean = 1e-5
     var norm = 1e-4
+    var meanNorm = 1e-4
     var final = 1e-5
+
+    /// By what is known of a run that small differences move far.
+    mutating func widen(_ noise: CurveNoise) {
+      mean = max(mean, noise.mean)
+      norm = max(norm, 2 * noise.norm)
+      final = max(final, noise.largest)
+    }
 
     init(_ run: GoldenCurves.Run, _ curves: GoldenCurves) {
       guard run.isBF16 else { return }
       let gentle = run.name.hasSuffix("_gentle")
-      let isMoE = run.final?.object?.keys.contains { $0.contains(".experts.") } ?? false
+      let isMoE = curves.isMixture
       let noise = curves.bands[gentle ? "bf16_kernel_noise_gentle" : "bf16_kernel_noise"]
       func stored(_ name: String, _ least: Double) -> Double {
         max(2 * (noise?[name]?.double ?? 0), least)
       }
       loss = stored("loss_max_abs", gentle ? (isMoE ? 0.07 : 0.014) : (isMoE ? 0.22 : 0.04))
       mean = stored("loss_mean_abs", gentle ? (isMoE ? 0.026 : 0.004) : (isMoE ? 0.07 : 0.012))
-      norm = stored("grad_norm_max_rel", isMoE ? 0.15 : 0.03)
+      norm = stored("grad_norm_max_rel", isMoE ? (gentle ? 0.1 : 0.5) : 0.03)
+      meanNorm = isMoE ? (gentle ? 0.04 : 0.07) : 0.015
       final = isMoE ? 2e-2 : 5e-3
     }
   }

@@ -23,6 +23,18 @@ enum ModelPart {
   }
 }
 
+extension TunerFlags {
+  /// Whether the part of the model that a weight belongs to is frozen: the aligner is part of the tower
+  /// and still decided for itself. `all-linear` puts no adapters there.
+  func isFrozenPart(_ weight: String) -> Bool {
+    switch ModelPart(weight) {
+    case .text: freezeLLM
+    case .vision: freezeVision
+    case .aligner: freezeAligner
+    }
+  }
+}
+
 /// Which weights are trained: all, minus what is frozen, plus what is made trainable again.
 struct FreezeRules {
   let flags: TunerFlags
@@ -32,7 +44,7 @@ struct FreezeRules {
   /// - Returns: warnings about patterns that match nothing.
   func apply(to parameters: [Parameter]) -> [String] {
     var warnings: [String] = []
-    for parameter in parameters { parameter.isTrainable = startsTrainable(parameter.name) }
+    for parameter in parameters { parameter.isTrainable = !flags.isFrozenPart(parameter.name) }
     freezeRatio(parameters)
     for prefix in flags.freezeParameters {
       set(false, parameters, "freeze_parameters \(prefix)", &warnings) { $0.hasPrefix(prefix) }
@@ -47,15 +59,6 @@ struct FreezeRules {
       apply(pattern, true, parameters, "trainable_parameters_regex", &warnings)
     }
     return warnings
-  }
-
-  /// By the part of the model: the aligner is part of the tower and still decided for itself.
-  private func startsTrainable(_ name: String) -> Bool {
-    switch ModelPart(name) {
-    case .text: return !flags.freezeLLM
-    case .vision: return !flags.freezeVision
-    case .aligner: return !flags.freezeAligner
-    }
   }
 
   /// The first tensors whose elements together stay within the ratio.

@@ -4,7 +4,7 @@ import Model
 import Support
 
 /// `--save_safetensors`: the published form of a checkpoint, in `iter_0000120-hf` beside it; of adapters
-/// their PEFT folder.
+/// their PEFT folder, or with `--merge_lora` the model they make of their base.
 ///
 /// It is made from the checkpoint as it lies on the disk, by all ranks together, in a hidden folder
 /// that gets its name when it is complete.
@@ -23,7 +23,8 @@ struct PublishedCopy {
       let checkpoint = "\(run.directory)/\(name.folder)"
       if run.model.adapters == nil {
         _ = try PublishedExport(
-          folder: run.folder, world: world, threads: 1, logger: run.logger
+          folder: run.folder, world: world, threads: 1, logger: run.logger,
+          experts: run.options.checkpoint.expertOrder
         ).write(checkpoint, to: hidden)
       }
       try world.agreeing { () throws(Fault) in
@@ -41,9 +42,26 @@ struct PublishedCopy {
 
   private func writeAdapter(_ checkpoint: String, to folder: String) throws(Fault) {
     let adapter = try AdapterCheckpoint(checkpoint, run.folder.config)
+    if run.options.tuner.mergeLoRA { return try writeMerged(adapter, to: folder) }
     try AdapterExport(
       map: NameMap(run.folder.config), plan: adapter.plan, baseModel: run.folder.path
     ).write(from: adapter, engine: run.engine, to: folder)
+  }
+
+  /// The base comes from its files: in memory it is split over the ranks.
+  private func writeMerged(_ adapter: AdapterCheckpoint, to folder: String) throws(Fault) {
+    let config = run.folder.config
+    let base: any WeightSource =
+      if let load = run.options.checkpoint.load {
+        try MegatronWeights(try CheckpointLocator.resolve(load).folder, config)
+      } else {
+        PublishedWeightSource(try PublishedFolder(run.folder.path), config)
+      }
+    _ = try MergedExport(
+      folder: run.folder,
+      source: MergedWeights(base: base, adapter: adapter, plan: adapter.plan, engine: run.engine),
+      engine: run.engine
+    ).writePublished(to: folder)
   }
 
   private func publish(_ name: CheckpointName, from hidden: String) throws(Fault) {

@@ -34,8 +34,10 @@ struct SwiftFormFolder {
     let adapter = try wholeAdapter()
     if adapter == nil {
       let checkpoint = CheckpointName.iteration(run.position.iteration).folder
-      _ = try PublishedExport(folder: run.folder, world: world, threads: 1, logger: run.logger)
-        .write(staging + "/" + checkpoint, to: staging)
+      _ = try PublishedExport(
+        folder: run.folder, world: world, threads: 1, logger: run.logger,
+        experts: run.options.checkpoint.expertOrder
+      ).write(staging + "/" + checkpoint, to: staging)
     }
     try world.agreeing { () throws(Fault) in
       guard world.rank == 0 else { return }

@@ -34,6 +34,33 @@ extension Adapter where Base == ColumnParallelLinear {
   }
 }
 
+extension Adapter where Base == WeightAndBias {
+  var trains: Bool { base.trains || pair?.isTrainable ?? false }
+
+  /// A map of the vision tower, whole on every rank.
+  /// - Parameter x: `[p, i]`, `same`, or `split(0)` when nothing is trained.
+  /// - Returns: `[p, o]`, placed as `x`.
+  /// - Throws: `SHAPE-101`, `PLACE-201`.
+  func callAsFunction(_ x: Value, in context: Context) throws(Fault) -> Value {
+    let y = try context.tape.affine(x, base.weight, base.bias)
+    guard let pair else { return y }
+    return try context.adapted(whole: y, pair, x)
+  }
+}
+
+extension Adapter where Base == VocabParallelEmbedding {
+  public var weight: Parameter { base.weight }
+
+  /// - Parameter ids: `[t]` on every rank.
+  /// - Returns: `[t, h]` `same`, or `[t/tp, h]` `split(0)`.
+  /// - Throws, communication: as the base and `Context.adapted(embedding:…)`.
+  func callAsFunction(_ ids: Tensor, in context: Context) throws(Fault) -> Value {
+    let y = try base(ids, in: context)
+    guard let pair else { return y }
+    return try context.adapted(embedding: y, pair, ids, firstID: base.firstID)
+  }
+}
+
 extension Adapter where Base == RowParallelLinear {
   var weight: Parameter { base.weight }
   var inputChunks: Int { base.inputChunks }

@@ -50,14 +50,14 @@ public struct AdapterChoice: Sendable, Equatable {
       let modules = linear.modules(form)
       let chosen = modules.filter { module in
         matcher.matches(
-          module.name, isRouter: linear.isRouter, isFrozen: isFrozen(row.name), &unused)
+          module.name, linear.kind, isFrozen: isFrozen(row.name), &unused)
       }
       guard !chosen.isEmpty else { continue }
       let scale = AdapterPlan.scale(alpha: alpha, rank: rank, stabilized: stabilized)
       plan.sites[row.name] = .init(
         blocks: chosen.map {
           .init(published: $0.published, rows: $0.rows, rank: rank, scale: scale)
-        })
+        }, isTable: linear.kind == .embedding)
     }
     if let pattern, plan.sites.isEmpty {
       throw noMatch("target_regex", pattern, map)
@@ -66,20 +66,21 @@ public struct AdapterChoice: Sendable, Equatable {
       throw noMatch("target_modules", name, map)
     }
     plan.savedWeights = try savedWeights(map)
-    if trainsBiases {
-      plan.savedWeights.formUnion(map.all.map(\.name).filter { $0.hasSuffix(".bias") })
-    }
+    // What is trained whole needs no adapter.
+    for name in plan.savedWeights { plan.sites[name] = nil }
+    plan.trainsBiases = trainsBiases
+    if trainsBiases { plan.savedWeights.formUnion(map.biases) }
     return plan
   }
 
-  /// Embedding and output layer are named by themselves only, and cannot be adapted here.
+  /// What is no linear map and still looks like one by its name.
   private func refuseOther(_ row: NameMapRow, _ matcher: TargetMatcher) throws(Fault) {
     guard row.shape.count == 2 else { return }
     let names = [row.name] + row.pieces.map(\.published)
     for module in names.map(AdaptableLinear.module(of:)) where matcher.names(module) {
       throw Fault(
         .badAdapterTarget, "\(module) cannot have an adapter", at: .flag("target_modules"),
-        expected: "linear maps of the layers, or all-router",
+        expected: "linear maps, all-router or all-embedding",
         fix: "train it whole with --modules_to_save \(module.split(separator: ".").last ?? "")")
     }
   }
@@ -94,13 +95,22 @@ public struct AdapterChoice: Sendable, Equatable {
     }
     return Fault(
       .badAdapterTarget, "\"\(word)\" is the name of no linear map of this model", at: .flag(flag),
-      expected: (TargetMatcher.groups.prefix(2) + known).joined(separator: ", "))
+      expected: (TargetMatcher.groups + known).joined(separator: ", "))
+  }
+
+  /// The name of the output layer in either spelling: in a tied model that of the embedding.
+  private static func isOutputLayer(_ name: String) -> Bool {
+    ["lm_head", "output_layer"].contains(String(name.split(separator: ".").last ?? ""))
   }
 
   /// - Throws: `OPT-140` for a name that no module ends with.
   private func savedWeights(_ map: NameMap) throws(Fault) -> Set<String> {
     var result: Set<String> = []
     for name in modulesToSave {
+      if map.config.tiesEmbeddings, Self.isOutputLayer(name) {
+        result.insert(map.config.textPrefix + "embedding.word_embeddings.weight")
+        continue
+      }
       let found = map.all.filter { row in
         ([row.name] + row.pieces.map(\.published)).contains {
           AdaptableLinear.isInside($0, module: name)
@@ -123,14 +133,9 @@ struct TargetMatcher {
   let targets: [String]
   let regex: NSRegularExpression?
 
-  /// - Throws: `OPT-140` for a bad pattern, or for `all-embedding`.
+  /// - Throws: `OPT-140` for a bad pattern.
   init(targets: [String], pattern: String?) throws(Fault) {
     self.targets = pattern == nil ? targets : []
-    if self.targets.contains("all-embedding") {
-      throw Fault(
-        .badAdapterTarget, "adapters of embeddings are not implemented",
-        at: .flag("target_modules"), fix: "--modules_to_save word_embeddings trains them whole")
-    }
     guard let pattern else {
       regex = nil
       return
@@ -152,15 +157,16 @@ struct TargetMatcher {
   }
 
   func matches(
-    _ module: String, isRouter: Bool, isFrozen: Bool, _ unused: inout Set<String>
+    _ module: String, _ kind: AdaptableLinear.Kind, isFrozen: Bool, _ unused: inout Set<String>
   ) -> Bool {
     if regex != nil { return names(module) }
     var found = false
     for target in targets {
       let isTarget =
         switch target {
-        case "all-linear": !isRouter && !isFrozen
-        case "all-router": isRouter && !isFrozen
+        case "all-linear": kind == .linear && !isFrozen
+        case "all-router": kind == .router && !isFrozen
+        case "all-embedding": kind == .embedding && !isFrozen
         default: module == target || module.hasSuffix("." + target)
         }
       if isTarget { unused.remove(target) }
@@ -172,22 +178,50 @@ struct TargetMatcher {
 
 /// A weight that can have an adapter, seen as the modules it is made of.
 package struct AdaptableLinear {
-  let row: NameMapRow
-  var isRouter: Bool { row.name.hasSuffix(".router.weight") }
+  /// What groups of targets (`all-linear`, `all-router`) tell apart.
+  package enum Kind: Sendable {
+    case linear
+    case router
+    /// Of patches; adapted when named only.
+    case convolution
+    /// A table of rows; its adapter's A has a column for each row.
+    case embedding
+    case output
+  }
 
-  /// nil for norms, tables, the output layer, and the vision tower, whose maps have no adapters.
+  let row: NameMapRow
+  package let kind: Kind
+
+  /// nil for norms and the table of positions.
   package init?(_ row: NameMapRow) {
-    guard row.shape.count == 2, row.name.hasSuffix(".weight"),
-      !row.name.hasSuffix("output_layer.weight"), !row.name.hasPrefix(QwenVision.prefix),
-      !row.name.hasSuffix("word_embeddings.weight")
+    guard row.shape.count >= 2, row.name.hasSuffix(".weight"),
+      !row.name.hasSuffix("pos_embed.weight")
     else { return nil }
     self.row = row
+    switch row.name.split(separator: ".").dropLast().last {
+    case "router": kind = .router
+    case "word_embeddings": kind = .embedding
+    case "output_layer": kind = .output
+    default: kind = row.shape.count > 2 ? .convolution : .linear
+    }
+  }
+
+  /// Rows of B: our rows, of a table the elements of a row.
+  private var outputs: Int { kind == .embedding ? row.shape[1] : row.shape[0] }
+
+  /// The published modules, each with its rows of B.
+  package var published: [Module] {
+    row.modules.map {
+      Module(
+        name: $0.name, published: $0.published,
+        rows: kind == .embedding ? [0..<outputs] : $0.rows)
+    }
   }
 
   package struct Module {
     package let name: String
-    let published: String?
-    let rows: [Range<Int>]
+    package let published: String?
+    package let rows: [Range<Int>]
   }
 
   package func modules(_ form: AdapterChoice.Form) -> [Module] {
@@ -199,9 +233,9 @@ package struct AdaptableLinear {
         name =
           "decoder.layers.\(layer.index).mlp.experts." + AdaptableLinear.module(of: expert.rest)
       }
-      return [Module(name: name, published: nil, rows: [0..<row.shape[0]])]
+      return [Module(name: name, published: nil, rows: [0..<outputs])]
     case .published:
-      return row.modules.map { Module(name: $0.name, published: $0.published, rows: $0.rows) }
+      return published
     }
   }
 
@@ -218,6 +252,11 @@ package struct AdaptableLinear {
       Array(parts[$0..<$0 + wanted.count]) == wanted
     }
   }
+}
+
+extension NameMap {
+  /// Names of all biases.
+  public var biases: Set<String> { Set(all.map(\.name).filter { $0.hasSuffix(".bias") }) }
 }
 
 extension NameMapRow {

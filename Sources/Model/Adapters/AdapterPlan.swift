@@ -10,11 +10,16 @@ public struct AdapterPlan: Sendable, Equatable {
   /// The adapter of one weight.
   public struct Site: Sendable, Equatable {
     public var blocks: [Block]
+    /// Of a table of rows, the embedding: A has a column for each row, B makes their elements.
+    public var isTable = false
     /// Largest rank of a block: columns of the stored B.
     public var rank: Int { blocks.map(\.rank).max() ?? 0 }
     /// Rows of the stored A.
     public var width: Int { blocks.reduce(0) { $0 + $1.rank } }
-    public init(blocks: [Block]) { self.blocks = blocks }
+    public init(blocks: [Block], isTable: Bool = false) {
+      self.blocks = blocks
+      self.isTable = isTable
+    }
   }
 
   /// Outputs of a weight that share an A.
@@ -38,6 +43,8 @@ public struct AdapterPlan: Sendable, Equatable {
   public var sites: [String: Site] = [:]
   /// Weights that are trained whole beside the adapters.
   public var savedWeights: Set<String> = []
+  /// Biases among `savedWeights` are trained in their places, not as modules of their own.
+  public var trainsBiases = false
   public var dropout = 0.0
   /// Scales were made with the root of the rank.
   public var stabilized = false
@@ -60,6 +67,11 @@ public struct AdapterNames: Sendable {
   /// - Parameter weight: name of the adapted weight.
   public init(weight: String) {
     let module = weight.hasSuffix(".weight") ? String(weight.dropLast(7)) : weight
+    guard !module.hasSuffix("word_embeddings") else {
+      a = module + ".lora_embedding_A.default"
+      b = module + ".lora_embedding_B.default"
+      return
+    }
     a = module + ".lora_A.default.weight"
     b = module + ".lora_B.default.weight"
   }
@@ -67,34 +79,43 @@ public struct AdapterNames: Sendable {
 
 extension QwenBuilder {
   /// The adapter of a weight, or nil.
+  mutating func adapter(of weight: Parameter) throws(Fault) -> LowRankPair? {
+    guard let pair = try adapters?.pair(for: weight, on: engine) else { return nil }
+    add(pair.a)
+    add(pair.b)
+    return pair
+  }
+}
+
+extension AdapterPlan {
+  /// The halves of the adapter of a weight, uninitialised, or nil.
   ///
   /// Outputs split over ranks split B; inputs split over ranks split A; the other matrix is whole on
   /// every rank.
-  mutating func adapter(of weight: Parameter) throws(Fault) -> LowRankPair? {
-    guard let plan = adapters, let site = plan.sites[weight.name] else { return nil }
+  /// - Throws: `MEM-001`.
+  func pair(for weight: Parameter, on engine: Engine) throws(Fault) -> LowRankPair? {
+    guard let site = sites[weight.name] else { return nil }
     let names = AdapterNames(weight: weight.name)
     let slices = weight.slices
-    let whole = slices.globalShape
+    let shapes = site.shapes(of: slices.globalShape)
     // A weight is cut along the dim of its kind also where a group of one cuts nothing.
-    let splitsInputs = slices.dim == 1
+    let splitsInputs = slices.dim == 1 || site.isTable
     func role(isReplicated: Bool) -> Parameter.Role {
       var role = weight.role
       role.isReplicated = isReplicated
       role.isAdapter = true
       return role
     }
-    let a = try parameter(
+    let a = try Parameter(
       names.a,
       splitsInputs
-        ? ParameterSlices(globalShape: [site.width, whole[1]], dim: 1, runs: slices.runs)
-        : .whole([site.width, whole[1]]),
-      role: role(isReplicated: !splitsInputs), dtype: plan.dtype)
-    let b = try parameter(
+        ? ParameterSlices(globalShape: shapes.a, dim: 1, runs: slices.runs) : .whole(shapes.a),
+      dtype, role: role(isReplicated: !splitsInputs || weight.role.isReplicated), on: engine)
+    let b = try Parameter(
       names.b,
       splitsInputs
-        ? .whole([whole[0], site.rank])
-        : ParameterSlices(globalShape: [whole[0], site.rank], dim: 0, runs: slices.runs),
-      role: role(isReplicated: splitsInputs || weight.role.isReplicated), dtype: plan.dtype)
+        ? .whole(shapes.b) : ParameterSlices(globalShape: shapes.b, dim: 0, runs: slices.runs),
+      dtype, role: role(isReplicated: splitsInputs || weight.role.isReplicated), on: engine)
     var first = 0
     let blocks = site.blocks.map { block in
       defer { first += block.rank }
@@ -102,7 +123,19 @@ extension QwenBuilder {
         rows: splitsInputs ? block.rows : slices.localRows(block.rows), first: first,
         rank: block.rank, scale: Float(block.scale))
     }
-    return LowRankPair(a: a, b: b, blocks: blocks, dropout: Float(plan.dropout))
+    return LowRankPair(a: a, b: b, blocks: blocks, dropout: Float(dropout))
+  }
+}
+
+extension AdapterPlan.Site {
+  /// Shapes of the halves of a weight `[o, i…]` as they are stored: A `[R, i…]`, B `[o, r]`, with
+  /// dims of 1 after them for a convolution's; of a table `[v, h]` A `[R, v]`, B `[h, r]`.
+  public func shapes(of weight: [Int]) -> (a: [Int], b: [Int]) {
+    if isTable { return ([width, weight[0]], [weight[1], rank]) }
+    return (
+      [width] + weight.dropFirst(),
+      [weight[0], rank] + [Int](repeating: 1, count: weight.count - 2)
+    )
   }
 }
 

@@ -14,16 +14,20 @@ extension QwenModel {
     }
   }
 
-  /// A uniform in ±1/√i, B zero: the adapted model begins as the base. An element depends on its
-  /// place in the whole matrix only, so every layout begins alike.
+  /// A uniform in ±1/√i, B zero (of a table A zero, B normal): the adapted model begins as the base.
+  /// An element depends on its place in the whole matrix only, so every layout begins alike.
   /// - Source: He et al. 2015 with a slope of √5, as adapters are usually begun.
   public func initializeAdapters(seed: Int) throws(Fault) {
     for parameter in adapterParameters {
-      guard parameter.name.contains(".lora_A.") else {
+      if parameter.name.contains(".lora_B.") || parameter.name.contains(".lora_embedding_A.") {
         parameter.tensor.clear()
         continue
       }
-      let bound = 1 / Double(parameter.slices.globalShape[1]).squareRoot()
+      if parameter.name.contains(".lora_embedding_B.") {
+        try parameter.fill(seed: seed) { random, place in random.normal(place) }
+        continue
+      }
+      let bound = 1 / Double(parameter.slices.globalShape.dropFirst().reduce(1, *)).squareRoot()
       try parameter.fill(seed: seed) { random, place in
         (2 * random.uniform(place) - 1) * bound
       }
@@ -37,12 +41,11 @@ extension QwenModel {
   }
 }
 
-extension QwenText {
+extension AdapterPlan {
   /// Only adapters and the weights trained whole beside them are trained.
-  func freezeBase() {
+  func freeze(_ parameters: [Parameter]) {
     for parameter in parameters {
-      parameter.isTrainable =
-        parameter.role.isAdapter || adapters?.savedWeights.contains(parameter.name) ?? false
+      parameter.isTrainable = parameter.role.isAdapter || savedWeights.contains(parameter.name)
     }
   }
 }

@@ -23,7 +23,9 @@ extension QwenText {
       .even(
         [config.vocabularySize, config.hiddenSize], dim: 0, rank: layout.tp.rank,
         of: layout.tp.size))
-    embedding = VocabParallelEmbedding(weight: table, firstID: layout.tp.rank * vocabulary)
+    embedding = Adapter(
+      VocabParallelEmbedding(weight: table, firstID: layout.tp.rank * vocabulary),
+      try builder.adapter(of: table))
     var layers: [DecoderLayer] = []
     for i in 0..<config.layerCount { layers.append(try builder.layer(i, router: router)) }
     self.layers = layers
@@ -37,12 +39,13 @@ extension QwenText {
           [config.vocabularySize, config.hiddenSize], dim: 0, rank: layout.tp.rank,
           of: layout.tp.size))
     head = VocabParallelCrossEntropy(
-      weight: output, firstID: layout.tp.rank * vocabulary, vocabularyChunks: chunks.vocabulary)
+      weight: output, firstID: layout.tp.rank * vocabulary, vocabularyChunks: chunks.vocabulary,
+      adapter: config.tiesEmbeddings ? nil : try builder.adapter(of: output))
     parameters = builder.parameters
     self.adapters = adapters
     self.config = config
     self.layout = layout
-    if adapters != nil { freezeBase() }
+    adapters?.freeze(parameters)
   }
 }
 
@@ -65,6 +68,8 @@ struct QwenBuilder {
     self.engine = engine
     self.adapters = adapters
   }
+
+  mutating func add(_ parameter: Parameter) { parameters.append(parameter) }
 
   var chunks: ModelChunks { ModelChunks(config: config, layout: layout) }
 

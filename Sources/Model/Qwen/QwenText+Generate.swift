@@ -110,9 +110,7 @@ extension QwenText {
       if let wanted = $0.baseAddress { engine.gatherRows(whole.tensor, wanted, into: rows) }
     }
     let normed = try context.norm(Value(rows), finalNorm, epsilon: config.normEpsilon)
-    let local = try Tensor([rows.rows, head.weight.shape[0]], .float32, on: engine)
-    engine.multiply(Product(.forward, normed.tensor, head.weight.tensor, into: local))
-    return try context.groups.tp.gatherColumns(local)
+    return try context.groups.tp.gatherColumns(try head.logits(normed.tensor))
   }
 
   /// Rows are padded to what the ranks share; padding is never routed.

@@ -12,7 +12,7 @@ import Tensor
 public struct QwenText: Sendable {
   public let config: QwenConfig
   public let layout: ModelLayout
-  public let embedding: VocabParallelEmbedding
+  public let embedding: Adapter<VocabParallelEmbedding>
   public let layers: [DecoderLayer]
   public let finalNorm: Parameter  // [h]
   public let head: VocabParallelCrossEntropy
@@ -137,7 +137,8 @@ extension QwenText {
       input, showing: shown, alwaysBackward: alwaysBackward, plan: plan, in: context)
     let normed = try context.norm(x, finalNorm, epsilon: config.normEpsilon)
     context.setting.probe?.keep("final_norm", normed, on: context.tape)
-    return try head(try context.enter(normed), input.labels, in: context)
+    return try head(
+      try context.enter(normed), beside: normed, input.labels, in: context)
   }
 
   /// All logits of a row, for comparison with stored ones: `[t, v]` fp32 on every rank.
@@ -147,10 +148,7 @@ extension QwenText {
     let x = try stream(input, showing: shown, plan: RecomputePlan(), in: context)
     let normed = try context.norm(x, finalNorm, epsilon: config.normEpsilon)
     let whole = context.setting.sequenceParallel ? try context.gatherRows(normed) : normed
-    let engine = context.setting.engine
-    let local = try Tensor([whole.tensor.rows, head.weight.shape[0]], .float32, on: engine)
-    engine.multiply(Product(.forward, whole.tensor, head.weight.tensor, into: local))
-    return try context.groups.tp.gatherColumns(local)
+    return try context.groups.tp.gatherColumns(try head.logits(whole.tensor))
   }
 
   /// `cos` and `sin` of position · θ^(−2j/d), fp32 angles, stretched by `ropeScaling`; frequency j turns

@@ -15,7 +15,7 @@ extension QwenText {
 extension QwenVision {
   /// As that of the text model, with the deviation of `vision_config`.
   public func initialize(seed: Int) throws(Fault) {
-    for parameter in parameters {
+    for parameter in parameters where !parameter.role.isAdapter {
       try parameter.initialize(seed: seed, deviation: config.initializerRange)
     }
   }

@@ -15,12 +15,12 @@ import Tensor
 /// - Source: model.md 8 (Qwen3-VL as published).
 public struct QwenVision: Sendable {
   public let config: VisionConfig
-  let patches: WeightAndBias  // [hv, channels, temporal, patch, patch]
+  let patches: Adapter<WeightAndBias>  // [hv, channels, temporal, patch, patch]
   let positionTable: Parameter  // [side², hv]
   let blocks: [VisionBlock]
   let merger: PatchMerger
   let deepstackMergers: [PatchMerger]
-  /// Every weight once, in the order of the forward pass.
+  /// Every weight once, in the order of the forward pass, adapters after the weight they are for.
   public let parameters: [Parameter]
 
   private var trunkTrains: Bool {
@@ -67,8 +67,8 @@ extension QwenVision {
     _ rows: TowerRows, _ name: String, in context: Context
   ) throws(Fault) -> [Value] {
     let probe = context.setting.probe
-    let pixels = try rows.pixels.converted(to: patches.weight.dtype)
-    var x = try context.tape.affine(Value(pixels, rows.placement), patches)
+    let pixels = try rows.pixels.converted(to: patches.base.weight.dtype)
+    var x = try patches(Value(pixels, rows.placement), in: context)
     probe?.keep("\(name).patch_embed", x, on: context.tape)
     x = try context.tape.addWeightedRows(x, positionTable, rows.positions)
     var taps = [Value?](repeating: nil, count: deepstackMergers.count)

@@ -15,28 +15,28 @@ struct WeightAndBias: Sendable {
 public struct VisionBlock: Sendable {
   let norm1: WeightAndBias  // [hv]
   /// `[3 · hv, hv]`; in memory head by head its query, key and value rows.
-  let qkv: WeightAndBias
-  let projection: WeightAndBias  // [hv, hv]
+  let qkv: Adapter<WeightAndBias>
+  let projection: Adapter<WeightAndBias>  // [hv, hv]
   let norm2: WeightAndBias
-  let up: WeightAndBias  // [fv, hv]
-  let down: WeightAndBias  // [hv, fv]
+  let up: Adapter<WeightAndBias>  // [fv, hv]
+  let down: Adapter<WeightAndBias>  // [hv, fv]
   let heads: FusedHeads
 
-  var trains: Bool { [norm1, qkv, projection, norm2, up, down].contains(where: \.trains) }
+  var trains: Bool {
+    norm1.trains || norm2.trains || [qkv, projection, up, down].contains(where: \.trains)
+  }
 
   /// - Parameter x: `[p, hv]`, `same`, or `split(0)` when nothing is trained.
   func callAsFunction(_ x: Value, _ rows: TowerRows, in context: Context) throws(Fault) -> Value {
     let tape = context.tape
     let epsilon = QwenVision.epsilon
     let normed = try tape.layerNorm(x, norm1, epsilon: epsilon)
-    let fused = try tape.affine(normed, qkv)
+    let fused = try qkv(normed, in: context)
     let rotated = try tape.rotaryEmbedding(fused, heads, rows.angles)
     let mixed = try tape.attention(rotated, heads, rows.slices, causal: false)
-    let middle = try tape.add(x, try tape.affine(mixed, projection))
-    let wide = try tape.affine(
-      try tape.layerNorm(middle, norm2, epsilon: epsilon), up)
-    return try tape.add(
-      middle, try tape.affine(try tape.gelu(wide, .tanh), down))
+    let middle = try tape.add(x, try projection(mixed, in: context))
+    let wide = try up(try tape.layerNorm(middle, norm2, epsilon: epsilon), in: context)
+    return try tape.add(middle, try down(try tape.gelu(wide, .tanh), in: context))
   }
 }
 
@@ -45,12 +45,12 @@ public struct VisionBlock: Sendable {
 /// The norm is over each patch (`afterJoining` false), or over the joined patches of a token.
 public struct PatchMerger: Sendable {
   let norm: WeightAndBias
-  let fc1: WeightAndBias  // [merge² · hv, merge² · hv]
-  let fc2: WeightAndBias  // [h, merge² · hv]
+  let fc1: Adapter<WeightAndBias>  // [merge² · hv, merge² · hv]
+  let fc2: Adapter<WeightAndBias>  // [h, merge² · hv]
   let normsAfterJoining: Bool
   let mergedPatches: Int
 
-  var trains: Bool { [norm, fc1, fc2].contains(where: \.trains) }
+  var trains: Bool { norm.trains || fc1.trains || fc2.trains }
 
   /// - Parameter x: `[p, hv]` in merge order.
   /// - Returns: `[p / merge², h]`, placed as `x`.
@@ -60,8 +60,8 @@ public struct PatchMerger: Sendable {
     if normsAfterJoining { x = try tape.joinRows(x, count: mergedPatches) }
     x = try tape.layerNorm(x, norm, epsilon: QwenVision.epsilon)
     if !normsAfterJoining { x = try tape.joinRows(x, count: mergedPatches) }
-    let wide = try tape.gelu(try tape.affine(x, fc1), .exact)
-    return try tape.affine(wide, fc2)
+    let wide = try tape.gelu(try fc1(x, in: context), .exact)
+    return try fc2(wide, in: context)
   }
 }
 
@@ -70,8 +70,5 @@ extension Tape {
     -> Value
   {
     try layerNorm(x, norm.weight, norm.bias, epsilon: epsilon)
-  }
-  func affine(_ x: Value, _ product: WeightAndBias) throws(Fault) -> Value {
-    try affine(x, product.weight, product.bias)
   }
 }

@@ -136,6 +136,18 @@ extension Context {
     return try up(y, pair, u, outputChunks: nil, tree: RowTree(setting))
   }
 
+  /// Adds an adapter to a linear map that is whole on every rank (the vision tower).
+  /// - Parameters:
+  ///   - x: `[t, i]` `same`, or `split(0)` when neither half is trained.
+  ///   - y: the base's output `[t, o]`, placed as `x`; its memory is used for the result.
+  /// - Throws: `SHAPE-101`, `PLACE-201`.
+  public func adapted(whole y: Value, _ pair: LowRankPair, _ x: Value) throws(Fault) -> Value {
+    try x.requireWholeRows(trains: pair.isTrainable, in: "adapter of a whole map")
+    let keys = rowKeys(pair, 0..<x.tensor.rows)
+    let u = try down(x, pair, keys, recipe: nil, tree: nil)
+    return try up(y, pair, u, outputChunks: nil, tree: nil)
+  }
+
   func rowKeys(_ pair: LowRankPair, _ rows: Range<Int>) -> RowKeys? {
     guard pair.dropout > 0, let microBatch = setting.dropoutKey else { return nil }
     return RowKeys(rows, of: microBatch)
@@ -146,10 +158,10 @@ extension Context {
     _ x: Value, _ pair: LowRankPair, _ keys: RowKeys?, recipe: (any Recipe)?, tree: RowTree?,
     inputChunks: Int? = nil
   ) throws(Fault) -> Value {
-    guard x.tensor.rowSize == pair.a.shape[1] else {
+    guard x.tensor.rowSize == pair.a.tensor.rowSize else {
       throw Fault(
         .badShape, "the adapter \(pair.a.name) has another width than its input",
-        expected: "[t, \(pair.a.shape[1])]", found: "\(x.shape)")
+        expected: "[t, \(pair.a.tensor.rowSize)]", found: "\(x.shape)")
     }
     let engine = x.tensor.engine
     let u = try Tensor(
@@ -165,7 +177,7 @@ extension Context {
         pair: pair, keys: keys, tree: tree))
   }
 
-  private func up(
+  func up(
     _ y: Value, _ pair: LowRankPair, _ u: Value, outputChunks: Int?, tree: RowTree?
   ) throws(Fault) -> Value {
     y.tensor.engine.multiply(

@@ -29,8 +29,8 @@ public struct LowRankPair: Sendable {
     }
   }
 
-  public let a: Parameter  // [R, i]
-  public let b: Parameter  // [o, largest r]
+  public let a: Parameter  // [R, i], of a table [R, rows of the table], of a convolution [R, i…]
+  public let b: Parameter  // [o, largest r], of a convolution with dims of 1 after them
   public let blocks: [Block]
   /// Probability with which an element of the input is dropped in training.
   public let dropout: Float
@@ -121,7 +121,7 @@ extension LowRankPair {
 
   /// `du · A` in `dtype`, through the mask of the input.
   func inputGradient(_ du: Tensor, as dtype: DType, _ keys: RowKeys?) throws(Fault) -> Tensor {
-    let dx = try Tensor([du.rows, a.shape[1]], dtype, on: du.engine)
+    let dx = try Tensor([du.rows, a.tensor.rowSize], dtype, on: du.engine)
     du.engine.multiply(Product(.inputGradient, du, a.tensor, into: dx))
     if let keys, dropout > 0 { drop(dx, keys.keys[...], into: dx) }
     return dx

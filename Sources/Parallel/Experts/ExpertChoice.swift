@@ -16,7 +16,11 @@ public struct ExpertChoice: Sendable {
   /// - Parameters:
   ///   - logits: `[t, e]` fp32.
   ///   - bias: `[e]`, added to sigmoid scores for the choice only.
-  public init(logits: UnsafeBufferPointer<Float>, options: RouterOptions, bias: [Float]? = nil) {
+  ///   - replayed: `[t, k]`, the choice when it was made elsewhere; the gates are of these logits.
+  public init(
+    logits: UnsafeBufferPointer<Float>, options: RouterOptions, bias: [Float]? = nil,
+    replayed: [Int32]? = nil
+  ) {
     let e = options.experts
     let k = options.topK
     let t = logits.count / e
@@ -28,7 +32,9 @@ public struct ExpertChoice: Sendable {
     for row in 0..<t {
       let z = UnsafeBufferPointer(rebasing: logits[row * e..<(row + 1) * e])
       ExpertChoice.scores(z, options, into: &scores)
-      let chosen = ExpertChoice.largest(k, of: scores, bias: bias)
+      let chosen =
+        replayed?[row * k..<(row + 1) * k].map { Int($0) }
+        ?? ExpertChoice.largest(k, of: scores, bias: bias)
       for (j, expert) in chosen.enumerated() { experts[row * k + j] = Int32(expert) }
       let values = ExpertChoice.gates(of: chosen.map { scores[$0] }, options)
       for j in 0..<k { gates[row * k + j] = values[j] }

@@ -3,7 +3,8 @@ import Tensor
 
 // t/tp rows of this rank   h hidden   e experts   k experts per token
 
-/// Chooses experts for each row and keeps the choice for the dispatcher.
+/// Chooses experts for each row, or takes the choices of `Setting.replay`, and keeps them for the
+/// dispatcher.
 ///
 ///     z[t, e] = x · wᵀ (in fp32);   gates = softmax of the k largest
 ///
@@ -47,20 +48,28 @@ public struct Router: Sendable {
     }
     // Rows added for the layout have no say: they are not routed and not counted.
     let real = max(0, min(own.upperBound, setting.layout.realTokens) - own.lowerBound)
+    let replayed = setting.replay?.slots[label]?
+      .rows(own.lowerBound..<own.lowerBound + real, topK: options.topK)
     let choice: ExpertChoice
     if setting.engine.isPlanning {
       choice = ExpertChoice(planning: real, options: options)
     } else {
       choice = ExpertChoice(
         logits: UnsafeBufferPointer(rebasing: logits.floats[..<(real * options.experts)]),
-        options: options)
+        options: options, replayed: replayed?.experts)
     }
     let balance = try RouterBalance(
       choice: choice, logits: logits, realRows: real, options: options, setting: setting)
     if let statistics = setting.statistics, setting.isTraining, context.tape.isRecording {
       try balance.report(logits, to: statistics)
     }
-    let routing = try Routing(choice: choice, options: options, setting: setting)
+    let routing: Routing
+    if let kept = replayed?.kept {
+      let nothing = [[Int]](repeating: [], count: options.experts)
+      routing = try Routing(choice: choice, kept: kept, fill: nothing, setting: setting)
+    } else {
+      routing = try Routing(choice: choice, options: options, setting: setting)
+    }
     setting.probe?.keep(
       label, Probe.RoutingRecord(logits: logits, choice: choice, kept: routing.kept))
     let gates = try Tensor([x.tensor.rows, options.topK], .float32, on: setting.engine)

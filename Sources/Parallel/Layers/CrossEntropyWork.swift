@@ -11,6 +11,8 @@ struct CrossEntropyWork {
   let labels: VocabParallelCrossEntropy.Labels
   let seed: Float
   let differentiates: Bool
+  /// The adapter of the output layer, if it has one.
+  let adapter: OutputAdapter?
 
   private(set) var perToken: [Float] = []
   private(set) var rightTokens = 0
@@ -20,7 +22,8 @@ struct CrossEntropyWork {
 
   init(
     layer: VocabParallelCrossEntropy, tp: any Communicator, x: Tensor, rows: [Int32],
-    labels: VocabParallelCrossEntropy.Labels, seed: Float, differentiates: Bool
+    labels: VocabParallelCrossEntropy.Labels, seed: Float, differentiates: Bool,
+    adapter: OutputAdapter? = nil
   ) {
     self.layer = layer
     self.tp = tp
@@ -29,6 +32,7 @@ struct CrossEntropyWork {
     self.labels = labels
     self.seed = seed
     self.differentiates = differentiates
+    self.adapter = adapter
   }
 
   mutating func run() throws(Fault) {
@@ -43,6 +47,7 @@ struct CrossEntropyWork {
       try chunk(range, logits: logits.rowRange(0..<range.count))
       start = range.upperBound
     }
+    try adapter?.finish()
     // A row without trained tokens still takes part in the step: its gradient is nothing.
     if rows.isEmpty, differentiates, let slot = try layer.weight.gradientSlot(), !slot.adds {
       slot.tensor.clear()
@@ -54,6 +59,7 @@ struct CrossEntropyWork {
     let xc = try Tensor([c, x.rowSize], x.dtype, on: engine)
     rows[range].withUnsafeBufferPointer { engine.gatherRows(x, $0.baseAddress!, into: xc) }
     engine.multiply(Product(.forward, xc, layer.weight.tensor, into: logits))
+    let adapted = try adapter?.add(to: logits, xc, range)
     let local = rows[range].map { labels.shifted[Int($0)] - Int32(layer.firstID) }
     let maximum = try Tensor([c], .float32, on: engine)
     engine.kernel {
@@ -63,7 +69,9 @@ struct CrossEntropyWork {
     try tp.allReduceMax(maximum.floats)
     let (sums, targets) = try sums(logits, maximum, local)
     let seeds = try losses(range, sums, targets)
-    if differentiates { try gradients(range, logits, maximum, sums, local, seeds, xc) }
+    guard differentiates else { return }
+    let dz = try gradients(range, logits, maximum, sums, local, seeds, xc)
+    if let adapted { try adapter?.gradients(adapted, dz) }
   }
 
   /// Σ exp(z − m) and z[y] − m over the whole vocabulary: `[c]` each.
@@ -109,10 +117,11 @@ struct CrossEntropyWork {
     return seeds
   }
 
+  /// - Returns: the gradient of the logits, `[c, v/tp]`.
   private func gradients(
     _ range: Range<Int>, _ logits: Tensor, _ maximum: Tensor, _ sums: Tensor, _ local: [Int32],
     _ seeds: Tensor, _ xc: Tensor
-  ) throws(Fault) {
+  ) throws(Fault) -> Tensor {
     let dz = x.dtype == .float32 ? logits : try Tensor(logits.shape, x.dtype, on: engine)
     engine.kernel {
       ck_ce_grad(
@@ -126,5 +135,6 @@ struct CrossEntropyWork {
           .inputGradient, dz, layer.weight.tensor, into: dx, chunks: layer.vocabularyChunks))
     }
     try layer.weight.addProductGradient(dz, layer.weight.isTrainable ? xc : nil)
+    return dz
   }
 }

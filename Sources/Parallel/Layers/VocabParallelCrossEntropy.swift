@@ -18,14 +18,31 @@ public struct VocabParallelCrossEntropy: Sendable {
   public let firstID: Int
   /// Canonical chunks of this rank's vocabulary.
   public let vocabularyChunks: Int
+  public let adapter: LowRankPair?
 
   /// Tokens whose logits are formed together. Part of the order of additions: do not tune it.
   static let chunkRows = 256
 
-  public init(weight: Parameter, firstID: Int, vocabularyChunks: Int) {
+  public init(
+    weight: Parameter, firstID: Int, vocabularyChunks: Int, adapter: LowRankPair? = nil
+  ) {
     self.weight = weight
+    self.adapter = adapter
     self.firstID = firstID
     self.vocabularyChunks = vocabularyChunks
+  }
+
+  /// Logits of this rank's vocabulary, adapter included, nothing dropped: `[t, v/tp]` fp32.
+  /// - Parameter x: `[t, h]`, all rows.
+  public func logits(_ x: Tensor) throws(Fault) -> Tensor {
+    let logits = try Tensor([x.rows, weight.shape[0]], .float32, on: x.engine)
+    x.engine.multiply(Product(.forward, x, weight.tensor, into: logits))
+    guard let adapter else { return logits }
+    let u = try Tensor([x.rows, adapter.width], adapter.dtype, on: x.engine)
+    x.engine.multiply(
+      Product(.forward, try x.converted(to: adapter.dtype), adapter.a.tensor, into: u))
+    x.engine.multiply(Product(.forward, u, try adapter.scaledB(), into: logits, adds: true))
+    return logits
   }
 
   /// Labels of a row: already shifted, −100 = not trained.
@@ -51,22 +68,32 @@ public struct VocabParallelCrossEntropy: Sendable {
     public let rightTokens: Int
   }
 
-  /// - Parameter x: `[t, h]` after the final norm, `copied` over tp; or `[t/tp, h]`, `split(0)`.
+  /// - Parameters:
+  ///   - x: `[t, h]` after the final norm, `copied` over tp; or `[t/tp, h]`, `split(0)`.
+  ///   - plain: `x` before it entered the region, where the layer has an adapter: the gradient that goes
+  ///     through its A is complete on every rank.
   /// - Throws: `SHAPE-101`, `PLACE-201`, `DATA-301` for a label outside the vocabulary.
   /// - Communication (tp): per chunk a maximum of `c`, a sum of `2c` floats; at the end of the
   ///   row the all-reduce of `n·h` fp32 (whole rows) or a reduce-scatter of `t·h`.
-  public func callAsFunction(_ x: Value, _ labels: Labels, in context: Context) throws(Fault)
-    -> Result
-  {
+  public func callAsFunction(
+    _ x: Value, beside plain: Value? = nil, _ labels: Labels, in context: Context
+  ) throws(Fault) -> Result {
     let setting = context.setting
     try x.require(
       .tp, [setting.sequenceParallel ? .split(0) : .copied], in: "VocabParallelCrossEntropy")
     let whole = setting.sequenceParallel ? try setting.groups.tp.gathered(x.tensor) : x.tensor
     let trained = labels.shifted.indices.filter { labels.shifted[$0] != -100 }.map(Int32.init)
-    let differentiates = context.tape.isRecording && (x.wantsGradient || weight.isTrainable)
+    let trains = weight.isTrainable || adapter?.isTrainable ?? false
+    let differentiates = context.tape.isRecording && (x.wantsGradient || trains)
+    let adapted = try adapter.map { (pair) throws(Fault) in
+      try OutputAdapter(
+        pair, keys: context.rowKeys(pair, 0..<setting.layout.tokens), rows: trained,
+        width: whole.rowSize, chunks: vocabularyChunks, tp: setting.groups.tp,
+        differentiates: differentiates)
+    }
     var work = CrossEntropyWork(
       layer: self, tp: setting.groups.tp, x: whole, rows: trained, labels: labels,
-      seed: setting.seeds.token, differentiates: differentiates)
+      seed: setting.seeds.token, differentiates: differentiates, adapter: adapted)
     try work.run()
     let sum = work.perToken.reduce(0.0) { $0 + Double($1) }
     let loss = try Tensor([Float(sum)], [1], on: whole.engine)
@@ -76,9 +103,10 @@ public struct VocabParallelCrossEntropy: Sendable {
         rightTokens: work.rightTokens)
     }
     let value = context.tape.record(
-      loss, .same, from: [x], trains: weight.isTrainable,
+      loss, .same, from: adapted == nil ? [x] : [x, plain ?? x], trains: trains,
       LinearCrossEntropy(
-        gradient: gradient, rows: trained, shape: whole.shape, dtype: x.dtype,
+        gradient: gradient, adapterGradient: adapted?.rowGradient, rows: trained,
+        shape: whole.shape, dtype: x.dtype,
         tp: setting.groups.tp, sequenceParallel: setting.sequenceParallel))
     return Result(
       loss: value, perToken: work.perToken, trainedTokens: trained.count,
@@ -90,22 +118,34 @@ public struct VocabParallelCrossEntropy: Sendable {
 struct LinearCrossEntropy: Operation {
   static let name: StaticString = "linearCrossEntropy"
   let gradient: Tensor  // [n, h] fp32, this rank's summand
+  /// What goes through the adapter: complete on every rank.
+  let adapterGradient: Tensor?
   let rows: [Int32]
   let shape: [Int]  // [t, h]
   let dtype: DType
   let tp: any Communicator
   let sequenceParallel: Bool
 
-  var savedBytes: Int { gradient.byteCount }
+  var savedBytes: Int { gradient.byteCount + (adapterGradient?.byteCount ?? 0) }
 
   func backward(_ dy: Tensor, wanting: Set<Int>) throws(Fault) -> [Tensor?] {
-    guard wanting.contains(0) else { return [nil] }
-    let engine = gradient.engine
+    guard wanting.contains(0) else { return adapterGradient == nil ? [nil] : [nil, nil] }
+    let all = try inPlace(gradient)
+    // Without sequence parallelism the sum over ranks is the all-reduce of `enterRegion`.
+    let dx = sequenceParallel ? try tp.sumScattered(all, as: dtype) : all
+    guard let adapterGradient else { return [dx] }
+    let own = try inPlace(adapterGradient).converted(to: dtype)
+    return [dx, sequenceParallel ? try tp.ownRows(of: own) : own]
+  }
+
+  /// The rows of trained tokens at their places, zeros elsewhere.
+  private func inPlace(_ gradient: Tensor) throws(Fault) -> Tensor {
     var place = [Int32](repeating: -1, count: shape[0])
     for (i, row) in rows.enumerated() { place[Int(row)] = Int32(i) }
-    let all = try Tensor(shape, .float32, on: engine)
-    place.withUnsafeBufferPointer { engine.gatherRows(gradient, $0.baseAddress!, into: all) }
-    // Without sequence parallelism the sum over ranks is the all-reduce of `enterRegion`.
-    return [sequenceParallel ? try tp.sumScattered(all, as: dtype) : all]
+    let all = try Tensor(shape, .float32, on: gradient.engine)
+    place.withUnsafeBufferPointer {
+      gradient.engine.gatherRows(gradient, $0.baseAddress!, into: all)
+    }
+    return all
   }
 }

@@ -7,16 +7,19 @@ import Support
 /// The bias enters before the sum is rounded. Sums over rows are one chain.
 public struct Affine: Operation {
   public static let name: StaticString = "affine"
-  let x: Tensor  // [t, i]
+  /// `[t, i]`; nil when the weight is frozen: nothing else needs it.
+  let x: Tensor?
+  let shape: [Int]
+  let xType: DType
   let weight: Parameter  // [o, i]
   let bias: Parameter  // [o]
 
-  public var savedBytes: Int { weight.isTrainable ? x.byteCount : 0 }
+  public var savedBytes: Int { x?.byteCount ?? 0 }
 
   public func backward(_ dy: Tensor, wanting: Set<Int>) throws(Fault) -> [Tensor?] {
-    let engine = x.engine
-    let dy = try dy.converted(to: x.dtype)
-    try weight.addProductGradient(dy, weight.isTrainable ? x : nil)
+    let engine = dy.engine
+    let dy = try dy.converted(to: xType)
+    try weight.addProductGradient(dy, x)
     if bias.isTrainable {
       let ones = try Tensor(
         [Float](repeating: 1, count: dy.rows), [dy.rows, 1], dy.dtype, on: engine)
@@ -26,7 +29,7 @@ public struct Affine: Operation {
       try bias.addTreeSum(of: sum, over: nil)
     }
     guard wanting.contains(0) else { return [nil] }
-    let dx = try Tensor(x.shape, x.dtype, on: engine)
+    let dx = try Tensor(shape, xType, on: engine)
     engine.multiply(Product(.inputGradient, dy, weight.tensor, into: dx))
     return [dx]
   }
@@ -53,6 +56,8 @@ extension Tape {
     engine.multiply(Product(.forward, x.tensor, weight.tensor, into: y, adds: true))
     return record(
       y, x.placement, from: [x], trains: trains,
-      Affine(x: x.tensor, weight: weight, bias: bias))
+      Affine(
+        x: weight.isTrainable ? x.tensor : nil, shape: x.shape, xType: x.dtype, weight: weight,
+        bias: bias))
   }
 }

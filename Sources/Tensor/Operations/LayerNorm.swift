@@ -71,7 +71,7 @@ extension Value {
   /// Rows must lie whole on every rank where a weight is trained, since its gradient is summed over
   /// them here; split over tp they may be where nothing is.
   /// - Throws: `PLACE-201`.
-  func requireWholeRows(trains: Bool, in operation: StaticString) throws(Fault) {
+  package func requireWholeRows(trains: Bool, in operation: StaticString) throws(Fault) {
     try require(
       .tp, trains ? [.same] : [.same, .split(0)], in: operation,
       hint: "a trained weight needs all rows on every rank")

@@ -1,5 +1,6 @@
 import Checkpoint
 import Foundation
+import Model
 import Parallel
 import Support
 import Synchronization
@@ -35,12 +36,13 @@ import Testing
   }
 
   private static func export(
-    _ checkpoint: String, _ model: String, to output: String, ranks: Int = 1, shard: Int
+    _ checkpoint: String, _ model: String, to output: String, ranks: Int = 1, shard: Int,
+    experts: ExpertOrder = .published
   ) throws {
     _ = try ThreadWorld.run(ranks: ranks) { world in
       _ = try PublishedExport(
         folder: try ModelFolder(model: model, checkpoint: nil), world: world, threads: 1,
-        logger: Logger(level: .error), maxShardBytes: shard
+        logger: Logger(level: .error), maxShardBytes: shard, experts: experts
       ).write(checkpoint + "/iter_0000001", to: output)
     }
   }
@@ -87,6 +89,46 @@ import Testing
       let result = try Verification(path: path + "/" + name).run()
       #expect(result.faults.isEmpty && result.tensors > 5, "\(name): \(result.faults)")
     }
+  }
+
+  @Test("Experts are written in both orders, and both come back to the same checkpoint")
+  func expertOrders() throws {
+    let folder = try TemporaryFolder()
+    let path = folder.path
+    try TinyModel.write(.vlMoE, to: path + "/model")
+    try Self.convert(path + "/model", to: path + "/m")
+    let words = ["--model", path + "/model", "--mcore_model", path + "/m", "--to_hf", "true"]
+    for order in ["published", "v5"] {
+      let options = try Self.read(
+        words + ["--output_dir", path + "/" + order, "--hf_expert_layout", order])
+      try Conversions(
+        options: options, folder: try ModelFolder(model: path + "/model", checkpoint: nil),
+        world: SelfWorld(), threads: 1, output: path + "/" + order, logger: Logger(level: .error)
+      ).toPublished()
+    }
+    let name = "model.language_model.layers.1.mlp.experts.gate_up_proj"
+    let shapes = try ["published", "v5"].map {
+      try SafetensorsFolder(path + "/" + $0)[name]?.shape
+    }
+    #expect(shapes == [[8, 64, 96], [8, 96, 64]])
+    try Self.convert(path + "/v5", to: path + "/back")
+    let pairs = [
+      ("m", "back"), ("m", "v5"), ("v5", "m"), ("v5", "published"), ("published", "v5"),
+      ("v5", "v5"), ("model", "published"),
+    ]
+    for (a, b) in pairs {
+      let found = try StoreDifference(a: path + "/" + a, b: path + "/" + b).run()
+      #expect(found.isEqual && found.equal > 5, "\(a) \(b): \(found.lines.prefix(3))")
+    }
+    #expect(try Verification(path: path + "/v5").run().faults.isEmpty)
+  }
+
+  @Test("What a stopped conversion left in one order of experts is not used for the other")
+  func expertOrderPurpose() {
+    let texts = [ExpertLayout.transposed, .stacked].map {
+      ConversionPurpose.text("m", source: "", dtype: nil, experts: $0, files: [])
+    }
+    #expect(texts[0] != texts[1])
   }
 
   @Test("A conversion that is stopped after any tensor goes on and ends with the same files")

@@ -73,6 +73,79 @@ import Testing
     }
   }
 
+  @Test("adapters of embedding and output layer: peft's names, merged as they compute")
+  func tables() throws {
+    let rig = try TrainingRig(.moe)
+    let own = try Case(rig) { $0.targets = ["all-embedding", "output_layer"] }
+    let folder = rig.folder.path + "/adapter"
+    try AdapterExport(map: own.map, plan: own.plan, baseModel: "base").write(
+      own.values, to: folder)
+    let stored = try AdapterFolder(folder)
+    #expect(stored.modules.map(\.path) == ["model.embed_tokens", "lm_head"])
+    #expect(stored.modules[0].a.name == "base_model.model.model.embed_tokens.lora_embedding_A")
+    let read = try PublishedAdapter(stored, own.map, sharesA: true)
+    #expect(read.plan.sites == own.plan.sites)
+    for (name, values) in own.values { #expect(try own.value(of: read, name) == values) }
+    let base = PublishedWeightSource(try PublishedFolder(rig.model), own.map)
+    let merged = MergedWeights(
+      base: base, adapter: read, plan: read.plan, engine: try Engine())
+    let table = "embedding.word_embeddings.weight"
+    let (dtype, shape) = try base.describe(table)
+    func tensor(_ source: any WeightSource) throws -> [Float] {
+      let tensor = try Tensor(shape, dtype, on: try Engine())
+      try source.read(table, rows: 0..<shape[0], columns: 0..<shape[1], into: tensor.bytes)
+      return tensor.values
+    }
+    let names = AdapterNames(weight: table)
+    let (a, b) = (own.values[names.a] ?? [], own.values[names.b] ?? [])
+    let (old, new) = (try tensor(base), try tensor(merged))
+    for (i, value) in new.enumerated() {
+      let (token, element) = (i / shape[1], i % shape[1])
+      let sum = (0..<3).reduce(Float(0)) { $0 + b[element * 3 + $1] * a[$1 * shape[0] + token] }
+      let expected = old[i] + 2 * sum
+      #expect(abs(value - expected) <= 0x1p-7 * max(1, abs(expected)))
+    }
+  }
+
+  @Test("a PEFT folder of a tower: convolution, mergers trained whole, biases in their places")
+  func tower() throws {
+    let rig = try TrainingRig(.vl)
+    let own = try Case(rig) {
+      $0.targets = ["all-linear", "patch_embed.proj"]
+      $0.modulesToSave = ["visual.merger", "lm_head"]
+      $0.trainsBiases = true
+    }
+    #expect(own.plan.sites["visual.visual.merger.linear_fc1.weight"] == nil)
+    let folder = rig.folder.path + "/adapter"
+    try AdapterExport(map: own.map, plan: own.plan, baseModel: "base").write(
+      own.values, to: folder)
+    let stored = try AdapterFolder(folder)
+    let proj = try #require(
+      stored.modules.first { $0.path == "model.visual.patch_embed.proj" })
+    #expect(proj.a.shape.count == 5 && proj.b.shape.suffix(3) == [1, 1, 1])
+    #expect(stored.config.json["bias"]?.string == "all")
+    let whole = stored.config.json["modules_to_save"]?.array?.compactMap(\.string) ?? []
+    #expect(whole.contains("lm_head") && whole.contains("merger.linear_fc1"))
+    // The ends that peft looks for mean these modules and no others.
+    let saved = Set(own.plan.savedWeights.compactMap { own.map[$0]?.pieces[0].published })
+    for (name, _) in own.map.published where name.hasSuffix(".weight") {
+      let isNamed = whole.contains { name.dropLast(".weight".count).hasSuffix($0) }
+      #expect(isNamed == (saved.contains(name) || name == "lm_head.weight"), "\(name)")
+    }
+    let targets = stored.config.json["target_modules"]?.array?.compactMap(\.string) ?? []
+    for module in own.map.all.compactMap({ AdaptableLinear($0) }).flatMap({
+      $0.modules(.published)
+    }) {
+      let isTarget = targets.contains { module.name == $0 || module.name.hasSuffix("." + $0) }
+      #expect(isTarget == stored.modules.contains { $0.path == module.name }, "\(module.name)")
+    }
+    let read = try PublishedAdapter(stored, own.map, sharesA: true)
+    #expect(read.plan.trainsBiases && read.plan.savedWeights == own.plan.savedWeights)
+    for (name, values) in own.values {
+      #expect(try own.value(of: read, name) == values, "\(name)")
+    }
+  }
+
   @Test("merged weights are base + s·B·A to the rounding of one addition") func merge() throws {
     let rig = try TrainingRig(.moe)
     let own = try Case(rig) { $0.form = .published }

@@ -30,6 +30,15 @@ import Testing
     let peft = try AdapterFolder("\(run.directory)/iter_0000004-hf")
     #expect(peft.config.rank == 4 && peft.config.alpha == 32)
 
+    let found = try StoreDifference(
+      a: "\(run.directory)/iter_0000004", b: "\(run.directory)/iter_0000004-hf", model: rig.model
+    ).run()
+    #expect(found.isEqual && found.equal == run.model.adapterParameters.count, "\(found.lines)")
+    let older = try StoreDifference(
+      a: "\(run.directory)/iter_0000002", b: "\(run.directory)/iter_0000004-hf", model: rig.model
+    ).run()
+    #expect(older.lines.contains { $0.contains("lora_B") && $0.contains("differ") })
+
     let next = try rig.build(words + ["--adapter_load", run.directory])
     for (a, b) in zip(next.model.adapterParameters, run.model.adapterParameters) {
       #expect(a.name == b.name && a.tensor.values == b.tensor.values)
@@ -94,5 +103,39 @@ import Testing
     for extra in [["--target_modules", "q_proj"], ["--target_regex", "nothing"]] {
       #expect(try rig.fault(words + extra).code == .badAdapterTarget)
     }
+  }
+
+  @Test("--merge_lora writes one model that has every weight, the adapted ones moved")
+  func mergedModel() throws {
+    let rig = try TrainingRig()
+    let run = try rig.run([
+      "--train_iters", "2", "--lr", "1e-2", "--train_type", "lora", "--target_modules",
+      "linear_qkv", "--save_safetensors", "true", "--merge_lora", "true",
+    ])
+    let folder = run.directory + "/iter_0000002-hf"
+    #expect(!TrainingRig.files(folder).contains("adapter_config.json"))
+    let config = try QwenConfig(folder: folder)
+    let base = PublishedWeightSource(try PublishedFolder(rig.model), config)
+    let merged = PublishedWeightSource(try PublishedFolder(folder), config)
+    for row in NameMap(config).all {
+      let (name, shape) = (row.name, row.shape)
+      #expect(try merged.describe(name).shape == shape, "\(name)")
+      let isEqual = try Self.bytes(base, name, shape) == Self.bytes(merged, name, shape)
+      #expect(isEqual != name.contains("linear_qkv.weight"), "\(name)")
+    }
+    let fault = try rig.fault(["--train_iters", "1", "--merge_lora", "true"])
+    #expect(fault.description.contains("--train_type lora"))
+  }
+
+  private static func bytes(
+    _ source: any WeightSource, _ name: String, _ shape: [Int]
+  ) throws -> [UInt8] {
+    let (dtype, _) = try source.describe(name)
+    let columns = shape.dropFirst().reduce(1, *)
+    var bytes = [UInt8](repeating: 0, count: shape.reduce(1, *) * dtype.size)
+    try bytes.withUnsafeMutableBytes {
+      try source.read(name, rows: 0..<shape[0], columns: 0..<columns, into: $0)
+    }
+    return bytes
   }
 }

@@ -112,12 +112,15 @@ struct ExpertRuleTests {
   private struct Rig {
     var options = RouterOptions(experts: 4, topK: 2)
     var routerScale: Float = 1
+    var replay: RoutingReplay?
     let tokens = 24
     let hidden = 8
 
     struct Outcome {
       var y: [Float] = []
       var kept: [Bool] = []
+      var experts: [Int32] = []
+      var gates: [Float] = []
       var routerGradient: [Float] = []
       var statistics = RouterStatistics()
     }
@@ -135,6 +138,7 @@ struct ExpertRuleTests {
       var setting = try Setting.test(tokens: tokens, on: engine)
       setting.statistics = outcome.statistics
       setting.probe = probe
+      setting.replay = replay
       let weight = try Parameter.test(
         "router", .whole([e, h]), values("router", e * h, routerScale), on: engine)
       let layer = ExpertLayer(
@@ -154,7 +158,10 @@ struct ExpertRuleTests {
       try tape.seed(y, with: try Tensor(values("dy", tokens * h, 1), [tokens, h], on: engine))
       try tape.backward()
       outcome.y = y.tensor.values
-      outcome.kept = try #require(probe.routings["router"]).kept
+      let routing = try #require(probe.routings["router"])
+      outcome.kept = routing.kept
+      outcome.experts = routing.choice.experts
+      outcome.gates = routing.choice.gates
       outcome.routerGradient = weight.gradientValues
       return outcome
     }
@@ -194,4 +201,37 @@ struct ExpertRuleTests {
     #expect(some.routerGradient != none.routerGradient)
     #expect(some.y == none.y)
   }
+
+  @Test("A router that takes over its own choices gives the same bits", arguments: [nil, 0.6])
+  func replayedAlike(factor: Double?) throws {
+    var rig = Rig()
+    rig.options.capacityFactor = factor
+    let free = try rig.run()
+    #expect(free.kept.contains(false) == (factor != nil))
+    rig.options.capacityFactor = nil
+    rig.replay = RoutingReplay(["router": .init(experts: free.experts, kept: free.kept)])
+    let again = try rig.run()
+    #expect(again.y == free.y && again.kept == free.kept)
+    #expect(again.routerGradient == free.routerGradient)
+  }
+
+  @Test("Other choices that are taken over get the gates of the router's own logits")
+  func replayedOtherwise() throws {
+    var rig = Rig()
+    let free = try rig.run()
+    // The other two of four experts.
+    let others = stride(from: 0, to: free.experts.count, by: 2).flatMap { slot in
+      (0..<Int32(4)).filter { !free.experts[slot..<slot + 2].contains($0) }
+    }
+    rig.replay = RoutingReplay(["router": .init(experts: others)])
+    let forced = try rig.run()
+    #expect(forced.experts == others)
+    for row in 0..<rig.tokens {
+      let sum = forced.gates[2 * row] + forced.gates[2 * row + 1]
+      #expect(abs(sum - 1) < 1e-6 && forced.gates[2 * row] != free.gates[2 * row])
+    }
+    rig.replay = RoutingReplay(["another": .init(experts: others)])
+    #expect(try rig.run().y == free.y)
+  }
+
 }

@@ -1,15 +1,18 @@
 import Checkpoint
+import Model
 import Support
 import Tensor
 
 /// Tells one conversion from another, so that what a stopped one left is not used for something else.
 enum ConversionPurpose {
   /// A checksum of the source (its files with size and time), and of what is to be written.
+  /// - Parameter experts: the order of experts that is written; nil for a Megatron checkpoint.
   static func text(
-    _ path: String, source: String, dtype: DType?, files: [UnitFile]
+    _ path: String, source: String, dtype: DType?, experts: ExpertLayout?, files: [UnitFile]
   ) -> String {
     let type = dtype?.rawValue ?? "stored"
-    var sum = CRC32C(Array("\(path)\n\(source)\n\(type)".utf8))
+    let order = experts?.rawValue ?? ""
+    var sum = CRC32C(Array("\(path)\n\(source)\n\(type)\n\(order)".utf8))
     for file in files {
       let units = file.units.map { "\($0.key) \($0.byteCount)" }.joined(separator: "\n")
       sum.append(CRC32C(Array((file.name + "\n" + units).utf8)))

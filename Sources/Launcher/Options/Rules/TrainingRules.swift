@@ -48,6 +48,15 @@ enum TrainingRules {
         && tuner.trainableParameters.isEmpty && tuner.trainableParametersRegex == nil
         ? "--freeze_llm true leaves nothing to train beside a frozen tower and aligner" : nil
     },
+    OptionRule("merged_model_is_written") { options in
+      guard options.tuner.mergeLoRA else { return nil }
+      if options.tuner.trainType != .lora { return "--merge_lora needs --train_type lora" }
+      if !options.checkpoint.saveSafetensors {
+        return "--merge_lora says what --save_safetensors true writes: give that too"
+      }
+      return options.checkpoint.load == nil && !options.checkpoint.noInitialization
+        ? "--merge_lora needs a base in files, not random weights" : nil
+    },
     OptionRule("one_adapter_to_begin_from") { options in
       if options.tuner.adapters.count > 1 { return "--adapters takes one folder for training" }
       return options.tuner.adapterLoad != nil && !options.tuner.adapters.isEmpty

@@ -25,6 +25,7 @@ public struct CheckpointFlags: Sendable {
   public var asyncSave = false
   public var saveTotalLimit: Int?
   public var saveSafetensors = false
+  public var expertOrder = ExpertOrder.published
   public var paddedVocabSize: Int?
   public var loadArgs = false
   public var exitOnMissing = true
@@ -91,6 +92,10 @@ public struct CheckpointFlags: Sendable {
       \.teExtraStateForm, "te_extra_state_form",
       "What these entries hold: nothing, or a pickled None in modules with a matrix, for Transformer "
         + "Engine 2.0 to 2.3."),
+    .init(
+      \.expertOrder, "hf_expert_layout",
+      "Order of the experts of Qwen3-VL-MoE in published folders: as published, or as transformers 5 writes it."
+    ),
     .init(
       \.onCorrupt, "on_corrupt",
       "A damaged newest checkpoint: stop, or take the previous complete one."),

@@ -17,6 +17,7 @@ public struct ExportFlags: Sendable {
   /// Number of shard files; nil: by size.
   public var threadCount: Int?
   public var maxShardSize = "5GB"
+  public var expertOrder = ExpertOrder.published
   public var loadArgs = true
   public var loadDataArgs = false
   public var teExtraState = true
@@ -123,6 +124,10 @@ public struct ExportFlags: Sendable {
     Option(
       \.teExtraState, "te_extra_state",
       "Write the empty _extra_state entries that the reference expects."),
+    .init(
+      \.expertOrder, "hf_expert_layout",
+      "Order of the experts of Qwen3-VL-MoE in published folders: as published, or as transformers 5 writes it."
+    ),
     Option(
       \.teExtraStateForm, "te_extra_state_form",
       "What these entries hold: nothing, or a pickled None in modules with a matrix, for Transformer "

@@ -27,6 +27,8 @@ public struct TunerFlags: Sendable {
   public var loraBias = Bias.none
   /// nil: fp32.
   public var loraDType: ModelFlags.TorchDType?
+  /// `save_safetensors` writes base and adapter as one model.
+  public var mergeLoRA = false
 
   public init() {}
 
@@ -52,7 +54,7 @@ public struct TunerFlags: Sendable {
     ).path(),
     .init(
       \.targetModules, "target_modules",
-      "Modules with adapters: ends of names, all-linear or all-router."),
+      "Modules with adapters: ends of names, all-linear, all-router or all-embedding."),
     .init(
       \.targetRegex, "target_regex",
       "Modules with adapters: matches whole names, instead of target_modules."),
@@ -61,10 +63,15 @@ public struct TunerFlags: Sendable {
     .init(\.loraAlpha, "lora_alpha", "Scale of the adapters times their rank."),
     .init(\.useRSLoRA, "use_rslora", "Scale by the root of the rank."),
     Option(\.loraDropout, "lora_dropout", "Dropout on the input of the adapters.").between(0, 1),
-    .init(\.loraBias, "lora_bias", "Biases trained beside adapters; text models have none."),
+    .init(
+      \.loraBias, "lora_bias", "Biases trained beside adapters; only the vision tower has any."),
     Option(\.loraDType, "lora_dtype", "Type the adapters are held and computed in.")
       .unset("float32").refusing(
         ["float16"], "adapters are held in float32 or bfloat16"),
+    Option(
+      \.mergeLoRA, "merge_lora",
+      "Write base and adapter as one model at every save, where --save_safetensors asks for one."
+    ).group(.own),
     Option(recorded: "tuner_backend", .text, .text("peft"), "Adapter library.").group(.inert)
       .noEffect("adapters are this program's own"),
     Option(recorded: "use_swift_lora", .bool, .bool(false), "Adapter library.").group(.inert)
