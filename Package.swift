@@ -82,6 +82,10 @@ let package = Package(
     .systemLibrary(name: "HDF5", pkgConfig: "hdf5", providers: [.apt(["libhdf5-dev"])]),
     .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CISAL", providers: [.apt(["libisal-dev"])]),
+    .systemLibrary(name: "CCrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CZstd", providers: [.apt(["libzstd-dev"])]),
+    .systemLibrary(name: "CSnappy", providers: [.apt(["libsnappy-dev"])]),
+    .systemLibrary(name: "CZip", providers: [.apt(["libzip-dev"])]),
 
     // C rooms: opaque headers only.
     .target(
@@ -101,19 +105,24 @@ let package = Package(
       linkerSettings: [.linkedLibrary("curl"), .linkedLibrary("pthread")]),
 
     // Swift rooms.
-    room("Support", ["CISAL"]),
+    room("Support", ["CISAL", "CCrypto"]),
+    room("Hub", ["Support", "CFetch"]),
     room("Tensor", ["Support", "CKernels"]),
     room("Parallel", ["Support", "Tensor", "CKernels", "CMPI"]),
     room("Model", ["Support", "Tensor", "Parallel", "CKernels"]),
     room("Optim", ["Support", "Tensor", "Parallel", "CKernels"]),
     room(
-      "DataPipeline", ["Support", "Tensor", "CUTF8Proc", "CMedia", "CHDF5", "CFetch"],
-      path: "Sources/Data"),
+      "DataPipeline",
+      [
+        "Support", "Hub", "Tensor", "CUTF8Proc", "CMedia", "CHDF5", "CFetch", "CZlib", "CZstd",
+        "CSnappy", "CZip",
+      ], path: "Sources/Data"),
     room("Checkpoint", ["Support", "Tensor", "Parallel", "CZlib", "CISAL"]),
     room(
       "Launcher",
       [
-        "Support", "Tensor", "Parallel", "Model", "Optim", "DataPipeline", "Checkpoint", "CKernels",
+        "Support", "Hub", "Tensor", "Parallel", "Model", "Optim", "DataPipeline", "Checkpoint",
+        "CKernels",
       ]),
 
     // Programs.
@@ -126,7 +135,7 @@ let package = Package(
       swiftSettings: swift6),
     // Reads damaged files; for tools/check.
     .executableTarget(
-      name: "fuzz", dependencies: ["Checkpoint", "Support"], path: "tools/fuzz",
+      name: "fuzz", dependencies: ["Checkpoint", "DataPipeline", "Support"], path: "tools/fuzz",
       swiftSettings: swift6),
     // Compares the weights of checkpoints; for tools/check.
     .executableTarget(
@@ -136,19 +145,26 @@ let package = Package(
     .executableTarget(
       name: "flip-bits", dependencies: ["Launcher", "Support"], path: "tools/flip-bits",
       swiftSettings: swift6),
+    // A hub of this machine that speaks both protocols and drops connections; for tests and checks.
+    .target(
+      name: "LocalHub", dependencies: ["Support"], path: "Tests/LocalHub", swiftSettings: swift6),
+    .executableTarget(
+      name: "local-hub", dependencies: ["LocalHub", "Support"], path: "tools/local-hub",
+      swiftSettings: swift6),
     // Multi-process test cases: `mpirun -n N rank-tests --case NAME`.
     program("rank-tests", ["Support", "Tensor", "Parallel"]),
 
     // Tests, one folder per room.
     tests("Support", []),
     tests("CKernels", []),
+    tests("Hub", ["Support", "LocalHub"]),
     tests("Tensor", ["Support"]),
     tests("Parallel", ["Support", "Tensor", "rank-tests"], fixtures: true),
     tests("Model", ["Support", "Tensor", "Parallel"]),
     tests("Optim", ["Support", "Tensor", "Parallel"], fixtures: true),
-    tests("Data", of: "DataPipeline", ["Support"], fixtures: true),
+    tests("Data", of: "DataPipeline", ["Support", "Hub", "LocalHub"], fixtures: true),
     tests("Checkpoint", ["Support", "Tensor"], fixtures: true),
-    tests("Launcher", ["Support"], fixtures: true),
+    tests("Launcher", ["Support", "Hub", "LocalHub"], fixtures: true),
   ],
   cLanguageStandard: .gnu11
 )

@@ -32,6 +32,10 @@ public struct DatasetRegistration: Sendable, Equatable {
   var columns: [String: String] = [:]
   var kind = Kind.common
 
+  /// Where clips lie, and the archive that they come in.
+  static let clipFolder = "Test_Videos"
+  static let clipArchive = "videos.zip"
+
   /// The last parts of its ids and its path: a clone under any folder is known by it.
   var lastComponents: [String] {
     [modelScopeID, huggingFaceID, path].compactMap {

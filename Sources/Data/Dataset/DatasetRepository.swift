@@ -1,53 +1,77 @@
 import Foundation
 import Support
 
-/// The data files of a local folder that is laid out like a hub repository.
+/// The data files of a repository, on this machine or as a hub lists them: which of them make up a
+/// subset and a split.
 struct DatasetRepository {
-  let folder: String
-  /// Paths below the folder, sorted.
+  /// Where the files lie, or the id of the repository: for messages.
+  let place: String
+  /// Paths below it, sorted.
   private let files: [String]
+  /// What the front matter of the README says; it wins over names.
+  private let cards: [String: [DatasetCard.DataFiles]]
 
   private static let sidecars: Set<String> = [
     "dataset_infos.json", "dataset_info.json", "config.json", "state.json", "args.json",
+    "configuration.json", "license.txt",
   ]
   private static let splitWords: [String: Set<String>] = [
     "train": ["train", "training"],
     "validation": ["validation", "valid", "val", "dev"],
     "test": ["test", "testing", "eval", "evaluation"],
   ]
+  static let card = "README.md"
 
-  init(folder: String) {
-    self.folder = folder
-    var found: [String] = []
-    let walk = FileManager.default.enumerator(atPath: folder)
-    while let path = walk?.nextObject() as? String {
-      let parts = path.split(separator: "/")
-      if parts.contains(where: { $0.hasPrefix(".") }) { continue }
-      let isParquet = path.hasSuffix(".parquet")
-      guard DataFileKind.of(path) != nil || isParquet, let name = parts.last else { continue }
-      let plain = name.lowercased()
-      if Self.sidecars.contains(plain) || plain.hasPrefix("readme") || plain == "license.txt" {
-        continue
-      }
-      found.append(path)
-    }
-    files = found.sorted()
+  /// - Parameters:
+  ///   - paths: of all files, below `place`.
+  ///   - card: the content of `README.md`, if there is one.
+  init(place: String, paths: [String], card: String?) {
+    self.place = place
+    files = paths.filter(Self.isData).sorted()
+    cards = card.map { DatasetCard.configurations($0) } ?? [:]
   }
 
-  /// The files of one split of one subset, as full paths.
-  /// - Throws: `DATA-108` if there are none, naming what is there.
+  /// A folder of this machine.
+  init(folder: String) {
+    var paths: [String] = []
+    let walk = FileManager.default.enumerator(atPath: folder)
+    while let path = walk?.nextObject() as? String { paths.append(path) }
+    let card = try? AtomicFile.read(folder + "/" + Self.card, limit: 1 << 20)
+    self.init(
+      place: folder, paths: paths, card: card.map { String(decoding: $0, as: UTF8.self) })
+  }
+
+  private static func isData(_ path: String) -> Bool {
+    let parts = path.split(separator: "/")
+    if parts.contains(where: { $0.hasPrefix(".") }) { return false }
+    guard DataFileKind.of(path) != nil, let name = parts.last else { return false }
+    let plain = name.lowercased()
+    return !sidecars.contains(plain) && !plain.hasPrefix("readme")
+  }
+
+  /// The files of one split of one subset, below the folder.
+  /// - Throws: `DATA-108` if there is no such subset, naming what is there.
   func files(
     subset: String, others: [String], split: String
   ) throws(Fault) -> [String] {
+    if let listed = cards[subset] {
+      let patterns = listed.filter { Self.names(split).contains($0.split) }.flatMap(\.patterns)
+      let found = files.filter { path in
+        patterns.contains { DatasetCard.matches(path, pattern: $0) }
+      }
+      // A pattern of a kind that is not known is left to the names.
+      if !found.isEmpty || patterns.isEmpty { return found }
+    }
     let part = try files(subset: subset, others: others)
-    let named = part.filter { Self.mentions($0, Self.splitWords[split] ?? [split]) }
+    let named = part.filter { Self.mentions($0, Self.names(split)) }
     // Files that name no split at all are the training split, as hubs take them.
     let anySplit = part.contains { path in
       Self.splitWords.values.contains { Self.mentions(path, $0) }
     }
-    let chosen = named.isEmpty && !anySplit && split == "train" ? part : named
-    return chosen.map { "\(folder)/\($0)" }
+    return named.isEmpty && !anySplit && split == "train" ? part : named
   }
+
+  private static func names(_ split: String) -> Set<String> { splitWords[split] ?? [split] }
 
   private func files(subset: String, others: [String]) throws(Fault) -> [String] {
     let inside = files.filter { Self.belongs($0, to: subset) }
@@ -62,7 +86,8 @@ struct DatasetRepository {
         .datasetNotFound,
         files.isEmpty
           ? "the folder holds no data file" : "the folder has no subset \"\(subset)\"",
-        at: .file(folder), expected: "files that end in .jsonl, .json, .csv or .txt",
+        at: .file(place),
+        expected: "files that end in .jsonl, .json, .csv, .txt or .parquet",
         found: folders.isEmpty
           ? files.prefix(10).joined(separator: ", ")
           : folders.sorted().joined(separator: ", "))

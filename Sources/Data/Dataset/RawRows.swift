@@ -29,7 +29,7 @@ protocol RawRowReader: AnyObject {
 
 /// The kinds of data files, by their ending.
 enum DataFileKind: String, CaseIterable {
-  case jsonl, json, csv, txt
+  case jsonl, json, csv, txt, parquet
 
   static func of(_ path: String) -> DataFileKind? {
     DataFileKind(rawValue: path.split(separator: ".").last.map { $0.lowercased() } ?? "")
@@ -44,11 +44,11 @@ func openRows(_ path: String) throws(Fault) -> any RawRowReader {
   case .json: return try openJSON(path)
   case .csv: return try CSVReader(try LineReader(path: path))
   case .txt: return TextReader(try LineReader(path: path))
+  case .parquet: return try ParquetReader(path: path)
   case nil:
     throw Fault(
       .badDataFile, "the kind of the file is not known", at: .file(path),
-      expected: "a name that ends in .jsonl, .json, .csv or .txt",
-      fix: path.hasSuffix(".parquet") ? "convert the file to .jsonl first" : "rename the file")
+      expected: "a name that ends in .jsonl, .json, .csv, .txt or .parquet", fix: "rename the file")
   }
 }
 

@@ -31,7 +31,8 @@ public enum RowPreset: Sendable, Equatable {
           .badRow, "video_name is missing", at: .file(source.file, line: source.line))
       }
       let path = "\(clips)/\(name).mp4"
-      guard FileManager.default.fileExists(atPath: path) else { return nil }
+      // A name is no path.
+      guard !name.contains("/"), FileManager.default.fileExists(atPath: path) else { return nil }
       row["videos"] = .array([.string(path)])
       let questions = ["query", "question_1", "question_2"].compactMap { row[$0]?.string }
       guard let question = questions.first(where: { !$0.isEmpty && $0 != "None" }) else {

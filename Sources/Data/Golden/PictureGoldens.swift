@@ -123,9 +123,9 @@ extension MediaProcessor {
 }
 
 func hexDigest(_ bytes: [UInt8]) -> String {
-  var hash = SHA256()
+  let hash = Digest(.sha256)
   hash.update(bytes)
-  return hash.digest().map { String(format: "%02x", $0) }.joined()
+  return hash.hexadecimal()
 }
 
 extension JSONValue {

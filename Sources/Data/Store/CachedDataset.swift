@@ -110,16 +110,5 @@ enum CachedDataset {
 extension FileState {
   /// SHA-256 of a file, in hexadecimal digits.
   /// - Throws: `FILE-001`, `FILE-002`.
-  static func digest(_ path: String) throws(Fault) -> String {
-    let file = try PosixFile(reading: path)
-    let size = try file.size()
-    var hash = SHA256()
-    var at = 0
-    while at < size {
-      let part = min(size - at, 1 << 20)
-      hash.update(try file.read(part, at: at))
-      at += part
-    }
-    return hash.digest().map { String(format: "%02x", $0) }.joined()
-  }
+  static func digest(_ path: String) throws(Fault) -> String { try Digest.of(file: path) }
 }

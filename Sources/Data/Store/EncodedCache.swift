@@ -13,7 +13,7 @@ struct EncodedCache {
 
   /// The key: any change of a row, of a medium, a setting or the fingerprint gives another one.
   static func key(rows: ArraySlice<StandardRow>, encoder: RowEncoder) -> [UInt8] {
-    var hash = SHA256()
+    let hash = Digest(.sha256)
     hash.update(text: format)
     hash.update(text: encoder.options.fingerprint)
     hash.update(text: "\(encoder.options.limit ?? -1) \(encoder.options.truncation.rawValue)")
@@ -23,7 +23,7 @@ struct EncodedCache {
       text: "\(structure.acceptsMedia) \(structure.requiresAnswer) \(encoder.strict)")
     var files: [String: String] = [:]
     for row in rows { hash.update(row, &files, encoder.media) }
-    return hash.digest()
+    return hash.finish()
   }
 
   func path(_ key: [UInt8]) -> String {
@@ -61,13 +61,13 @@ struct EncodedCache {
   }
 }
 
-extension SHA256 {
+extension Digest {
   /// Adds everything that the tokens of a row depend on: the row, and the state of its media.
   /// - Parameter files: states that are known, so that a file is asked for once.
-  fileprivate mutating func update(
+  fileprivate func update(
     _ row: StandardRow, _ files: inout [String: String], _ media: (any MediaLoading)?
   ) {
-    update(littleEndian(UInt64(row.messages.count)))
+    withUnsafeBytes(of: UInt64(row.messages.count).littleEndian) { update($0) }
     for message in row.messages {
       update(text: message.role)
       update(text: message.content)

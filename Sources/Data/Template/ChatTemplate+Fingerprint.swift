@@ -27,7 +27,7 @@ extension ChatTemplate {
 extension Tokenizer {
   /// SHA-256, in hexadecimal digits, of the tokens, the merges and the rules of matching.
   public var digest: String {
-    var hash = SHA256()
+    let hash = Digest(.sha256)
     hash.update(tokens.bytes)
     var numbers: [UInt8] = []
     func add(_ number: Int32) {
@@ -45,7 +45,6 @@ extension Tokenizer {
     numbers += [normalizesToNFC ? 1 : 0]
     hash.update(numbers)
     hash.update(text: "\(endID ?? -1) \(padID ?? -1)")
-    let digits = Array("0123456789abcdef")
-    return String(hash.digest().flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
+    return hash.hexadecimal()
   }
 }

@@ -62,7 +62,7 @@ struct AdapterConversion {
         .wrongOptions, "no adapter to merge", at: .flag("adapters"),
         expected: "--adapters DIR or --mcore_adapters DIR")
     }
-    let adapter = try AdapterFolder(PathText.absolute(path))
+    let adapter = try AdapterFolder(try access.adapter(path))
     let folder = try modelFolder(options.model.model ?? adapter.config.baseModel)
     let map = NameMap(folder.config)
     let published = try PublishedAdapter(adapter, map)
@@ -94,12 +94,18 @@ struct AdapterConversion {
     return PublishedWeightSource(try PublishedFolder(folder.path), map)
   }
 
+  private var access: HubAccess {
+    HubAccess(
+      options.report.launch, options.model,
+      files: options.export.mcoreModel == nil ? .model : .description)
+  }
+
   private func modelFolder(_ model: String?, _ checkpoint: String? = nil) throws(Fault)
     -> ModelFolder
   {
     try ModelFolder(
       model: model, checkpoint: checkpoint ?? options.export.mcoreModel,
-      hub: ModelFolder.Hub(options.report.launch, options.model))
+      hub: access)
   }
 
   private func copyArguments(from root: String) throws(Fault) {

@@ -12,7 +12,8 @@ struct CachedDatasetExport {
   func run() throws(Fault) -> [String] {
     let folder = try ModelFolder(
       model: options.model.model, checkpoint: options.export.mcoreModel,
-      hub: ModelFolder.Hub(options.report.launch, options.model), weightsAreGiven: false)
+      hub: HubAccess(
+        options.report.launch, options.model, files: .description), weightsAreGiven: false)
     // The data of a run depend on these of its options alone.
     var training = TrainingOptions()
     training.data = options.data

@@ -23,6 +23,10 @@ public enum ExportEntry {
     for note in options.report.notes { logger.info(note) }
     for warning in options.report.warnings { logger.warning(warning) }
     if let line = options.report.inertLine { logger.info(line) }
+    if options.export.pushes, !options.export.mergeLoRA {
+      try PushEntry(options: options, world: world, logger: logger).run()
+      return true
+    }
     guard let output = options.export.outputDir else {
       throw Fault(.wrongOptions, "no folder to write to", at: .flag("output_dir"))
     }
@@ -44,12 +48,23 @@ public enum ExportEntry {
           logger: logger
         ).run()
       }
+      if options.export.pushes {
+        try PushEntry(options: options, world: world, logger: logger).run(output)
+      }
       return true
     }
+    return try convertWhole(options, world, output, logger)
+  }
+
+  private static func convertWhole(
+    _ options: ExportOptions, _ world: any Communicator, _ output: String, _ logger: Logger
+  ) throws(Fault) -> Bool {
     let folder = try world.agreeing { () throws(Fault) in
       try ModelFolder(
         model: options.model.model, checkpoint: options.export.mcoreModel,
-        hub: ModelFolder.Hub(options.report.launch, options.model),
+        hub: HubAccess(
+          options.report.launch, options.model,
+          files: options.export.toHF ? .description : .model),
         overrides: ArchitectureOverrides(
           rope: RopeOverride(
             options.model.ropeScaling, maxModelLength: options.model.maxModelLength)))

@@ -62,8 +62,9 @@ public final class InferEngine: Sendable {
     source.template = options.template
     source.maxModelLength = options.maxModelLength
     source.seed = options.seed
-    let launch = LaunchEnvironment(ProcessInfo.processInfo.environment)
-    source.hub = ModelFolder.Hub(launch, ModelFlags())
+    var launch = LaunchEnvironment(ProcessInfo.processInfo.environment)
+    launch.mayDownload = true
+    source.hub = HubAccess(launch, ModelFlags())
     source.variables = launch.variables
     var run = RunFlags()
     run.threads = options.threads

@@ -109,7 +109,7 @@ struct InferProgram {
 
   /// The validation rows, alike on every rank.
   private func rows() throws(Fault) -> [StandardRow] {
-    let (_, validation, report) = try DatasetPlan.rows(options: options.dataOptions)
+    let (_, validation, report) = try DatasetPlan.rows(options: options.dataOptions())
     for line in report.lines { logger.info(line) }
     var rows = validation
     if let count = options.generation.valDatasetSample, count < rows.count {
@@ -151,7 +151,8 @@ extension InferOptions {
     source.maxModelLength = generation.maxModelLen
     source.ropeScaling = model.ropeScaling
     source.seed = generation.seed
-    source.hub = ModelFolder.Hub(report.launch, model)
+    source.hub = HubAccess(
+      report.launch, model, files: generation.mcoreModel == nil ? .model : .description)
     source.variables = report.launch.variables
     source.modelKwargs = model.modelKwargs
     source.mediaFlags = template
@@ -178,13 +179,13 @@ extension InferOptions {
     return MeshShape(flags)
   }
 
-  var dataOptions: DataOptions {
+  /// - Throws: `FILE-005`.
+  func dataOptions() throws(Fault) -> DataOptions {
     var options = DataOptions()
     options.sources.train = data.dataset
     options.sources.validation = data.valDataset
     options.sources.customInfo = data.customDatasetInfo
-    options.sources.useHuggingFace = model.useHF
-    options.sources.caches = HubCaches(environment: report.launch.variables)
+    try options.sources.use(HubAccess(report.launch, model), data)
     for (old, new) in data.columns?.object?.members ?? [] {
       options.rows.columns[old] = new.string
     }

@@ -29,7 +29,7 @@ struct ModelSource: Sendable {
   var maxModelLength: Int?
   var ropeScaling: TextOrJSON?
   var seed = 42
-  var hub: ModelFolder.Hub?
+  var hub: HubAccess?
   /// How pictures and clips are read: the environment, `--model_kwargs`, `--max_pixels`.
   var variables: [String: String] = [:]
   var modelKwargs: JSONValue?
@@ -50,7 +50,7 @@ struct LoadedModel {
     _ source: ModelSource, shape: MeshShape, world: any Communicator, engine: Engine
   ) throws(Fault) {
     let adapter = try source.adapter.map { (path) throws(Fault) in
-      try AdapterFolder(PathText.expanded(path))
+      try AdapterFolder(try source.hub?.adapter(path) ?? PathText.expanded(path))
     }
     folder = try ModelFolder(
       model: source.model ?? (source.mcoreModel == nil ? adapter?.config.baseModel : nil),

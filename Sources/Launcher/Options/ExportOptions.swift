@@ -33,10 +33,10 @@ public struct ExportOptions: ProgramOptions {
   static let definition: ProgramDefinition<ExportOptions> = {
     var definition = ProgramDefinition(
       name: .export, defaults: ExportOptions(), table: table)
-    definition.reload = { parsed, complaints in
+    definition.reload = { parsed, launch, complaints in
       SavedArguments.reloadForReading(
-        &parsed, from: ["mcore_adapters", "adapters", "mcore_model", "model"], table: table,
-        loadArgs: true, &complaints)
+        &parsed, from: ["mcore_adapters", "adapters", "mcore_model", "model"], launch,
+        table: table, loadArgs: true, &complaints)
     }
     definition.derive = { options, _ in options.derive() }
     definition.rules = rules
@@ -48,12 +48,21 @@ public struct ExportOptions: ProgramOptions {
       options.export.actions > 0
         ? nil
         : "nothing to do: give --to_mcore true, --to_hf true, --merge_lora true, "
-          + "--to_peft_format true, --to_cached_dataset true, --inspect, --verify or --diff"
+          + "--to_peft_format true, --to_cached_dataset true, --push_to_hub true, --inspect, "
+          + "--verify or --diff"
     },
     OptionRule("one_action") { options in
       options.export.toMcore && options.export.toHF
         ? "--to_mcore and --to_hf exclude each other"
         : options.export.actions > 1 ? "one call does one thing" : nil
+    },
+    OptionRule("push_alone") { options in
+      options.export.pushToHub && !options.export.pushes
+        ? "--push_to_hub goes with --merge_lora at most: convert first, then push the folder" : nil
+    },
+    OptionRule("push_has_name") { options in
+      options.export.pushToHub && options.export.hubModelID == nil
+        ? "--push_to_hub needs the name in the hub: --hub_model_id user/repo" : nil
     },
     OptionRule("diff_takes_two") { options in
       [0, 2].contains(options.export.diff.count)
@@ -75,6 +84,7 @@ public struct ExportOptions: ProgramOptions {
     },
     OptionRule("model_known") { options in
       options.model.model == nil && !options.export.isReading && !options.export.merges
+        && options.export.adapters.isEmpty
         ? "Please set --model <model_id_or_path>" : nil
     },
     OptionRule("merge_needs_adapter") { options in

@@ -28,10 +28,10 @@ public struct InferOptions: ProgramOptions {
 
   static let definition: ProgramDefinition<InferOptions> = {
     var definition = ProgramDefinition(name: .infer, defaults: InferOptions(), table: table)
-    definition.reload = { parsed, complaints in
+    definition.reload = { parsed, launch, complaints in
       SavedArguments.reloadForReading(
-        &parsed, from: ["adapters", "mcore_model", "model"], table: table, loadArgs: true,
-        &complaints)
+        &parsed, from: ["adapters", "mcore_model", "model"], launch, table: table,
+        loadArgs: true, &complaints)
     }
     definition.derive = { options, _ in options.derive() }
     definition.rules = rules

@@ -26,6 +26,8 @@ public struct LaunchEnvironment: Sendable {
   public let randomResponse: Bool
   /// Inference prints token ids (`SWIFT_DEBUG`).
   public let debugsTokens: Bool
+  /// Repositories of a hub may be downloaded: in a program, not where options are only read.
+  public var mayDownload = false
   let complaints: Complaints
 
   public init(_ variables: [String: String]) {

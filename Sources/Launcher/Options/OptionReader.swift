@@ -23,7 +23,7 @@ struct OptionReader<Root: ProgramOptions> {
     complaints.add(launch.complaints)
     try throwIfAny(complaints, also: refusals(outcome.parsed))
 
-    definition.reload(&outcome.parsed, &complaints)
+    definition.reload(&outcome.parsed, launch, &complaints)
     var root = definition.defaults
     root.report.program = definition.name
     root.report.launch = launch
@@ -33,7 +33,7 @@ struct OptionReader<Root: ProgramOptions> {
     {
       root.report.warnings.append(
         "--\(spec.name) on the command line can be read by other users of the machine; "
-          + "use \(spec.environment.map { "the variable \($0)" } ?? "a file")")
+          + "use --\(spec.name)_file or a variable of the environment")
     }
     definition.readExtra(&outcome.parsed, &root, &complaints)
     checkValues(outcome.parsed, &complaints)

@@ -38,7 +38,9 @@ struct ProgramDefinition<Root: ProgramOptions>: Sendable {
   let table: OptionTable<Root>
   var positional: String?
   /// Fills values from files that the options name (`args.json`), before they are stored.
-  var reload: @Sendable (inout ParsedOptions, inout Complaints) -> Void = { _, _ in }
+  var reload: @Sendable (inout ParsedOptions, LaunchEnvironment, inout Complaints) -> Void = {
+    _, _, _ in
+  }
   /// Reads options that stand inside the value of another one (`extra_megatron_kwargs`).
   var readExtra: @Sendable (inout ParsedOptions, inout Root, inout Complaints) -> Void = {
     _, _, _ in

@@ -92,7 +92,7 @@ public struct TrainingOptions: ProgramOptions {
     let table = definition.table
     definition.reload = {
       ResumeSearch.fill(&$0, form: form)
-      SavedArguments.reloadForTraining(&$0, table: table, &$1)
+      SavedArguments.reloadForTraining(&$0, table: table, &$2)
     }
     definition.readExtra = { parsed, root, complaints in
       guard let value = parsed["extra_megatron_kwargs"] else { return }

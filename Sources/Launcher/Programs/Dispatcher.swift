@@ -100,8 +100,13 @@ public struct Dispatcher: Sendable {
       arguments += ["--oversubscribe", "--bind-to", "none"]
     }
     arguments.append(path)
-    let shown = Self.withoutSecrets(words)
-    var command = Command(program: "mpirun", arguments: arguments + shown)
+    guard SecretWords.places(["hub_token"], in: words).isEmpty else {
+      // The line of mpirun can be read by every user for the whole run.
+      throw Fault(
+        .refusedOption, "a token cannot be handed to several ranks unseen", at: .flag("hub_token"),
+        fix: "name a file with --hub_token_file, or set HF_TOKEN or MODELSCOPE_API_TOKEN")
+    }
+    var command = Command(program: "mpirun", arguments: arguments + words)
     if isRoot {
       command.environment = [
         "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
@@ -125,17 +130,6 @@ public struct Dispatcher: Sendable {
       (["Usage: megatron COMMAND OPTIONS", "", "Commands:"] + rows + [
         "", "megatron COMMAND --help lists the options of a command.",
       ]).joined(separator: "\n") + "\n"
-  }
-
-  /// Drops secret options: the line of `mpirun` can be read by every user for the whole run, and
-  /// the programs take them from the environment.
-  static func withoutSecrets(_ words: [String]) -> [String] {
-    let places = SecretWords.places(["hub_token"], in: words)
-    var dropped: Set<Int> = []
-    for place in places {
-      dropped.formUnion(place.offset == 0 ? [place.word - 1, place.word] : [place.word])
-    }
-    return words.enumerated().filter { !dropped.contains($0.offset) }.map(\.element)
   }
 
   /// A word as a shell would need it.

@@ -103,10 +103,12 @@ public struct ProcessContext: Sendable {
     let words = CommandLine.arguments
     SecretWords.overwriteInProcess(["hub_token"])
     let path = words.first ?? "megatron"
+    var launch = LaunchEnvironment(ProcessInfo.processInfo.environment)
+    launch.mayDownload = true
     var context = ProcessContext(
       programName: path.split(separator: "/").last.map(String.init) ?? path,
       words: Array(words.dropFirst()),
-      launch: LaunchEnvironment(ProcessInfo.processInfo.environment),
+      launch: launch,
       print: { Terminal.write($0, to: .output) }, complain: { Terminal.write($0, to: .error) },
       pause: { Thread.sleep(forTimeInterval: $0) })
     context.mayBecomeLauncher = true

@@ -61,16 +61,16 @@ struct DataSetup {
   func prepare(outputFolder: String?) throws(Fault) -> PreparedData {
     let template = template
     return try DatasetPlan.prepare(
-      options: dataOptions(outputFolder),
+      options: try dataOptions(outputFolder),
       encode: { (row) throws(Fault) in try template.encode(row) },
       media: media?.processor, peers: peers.world)
   }
 
   /// What examines the data sets without training.
-  func doctor() -> DataDoctor {
+  func doctor() throws(Fault) -> DataDoctor {
     let template = template
     return DataDoctor(
-      options: dataOptions(nil), encode: { (row) throws(Fault) in try template.encode(row) },
+      options: try dataOptions(nil), encode: { (row) throws(Fault) in try template.encode(row) },
       media: media?.processor)
   }
 
@@ -79,7 +79,7 @@ struct DataSetup {
   /// - Throws: `DATA-…`, `FILE-…`.
   func writeCached(_ writer: CachedDatasetWriter) throws(Fault) -> [String] {
     let template = template
-    var options = dataOptions(nil)
+    var options = try dataOptions(nil)
     options.encoding.lazy = false
     let result = try writer.write(
       options: options, encode: { (row) throws(Fault) in try template.encode(row) },
@@ -87,7 +87,7 @@ struct DataSetup {
     return result.report.lines + result.lines
   }
 
-  private func dataOptions(_ outputFolder: String?) -> DataOptions {
+  private func dataOptions(_ outputFolder: String?) throws(Fault) -> DataOptions {
     let flags = options.data
     let launch = options.report.launch
     var data = DataOptions()
@@ -98,8 +98,7 @@ struct DataSetup {
       return PathText.exists(inside) ? inside : path
     }
     data.sources.customInfo = flags.customDatasetInfo
-    data.sources.useHuggingFace = options.model.useHF
-    data.sources.caches = HubCaches(environment: launch.variables)
+    try data.sources.use(HubAccess(launch, options.model), flags)
     for (old, new) in flags.columns?.object?.members ?? [] { data.rows.columns[old] = new.string }
     data.rows.strict = flags.strict
     data.rows.removeUnused = flags.removeUnusedColumns

@@ -22,10 +22,11 @@ struct DoctorEntry {
     let start = Clock.monotonicSeconds()
     let folder = try ModelFolder(
       model: options.model.model, checkpoint: options.checkpoint.load,
-      hub: ModelFolder.Hub(options.report.launch, options.model),
+      hub: HubAccess(
+        options.report.launch, options.model, files: .description),
       overrides: ArchitectureOverrides(options), weightsAreGiven: false)
     let data = try DataSetup(options, folder, dataParallel: (0, 1))
-    let report = data.doctor().examine()
+    let report = try data.doctor().examine()
     for line in report.lines { Terminal.write(line + "\n", to: .output) }
     let seconds = NumberText.fixed(Clock.monotonicSeconds() - start, 1)
     Terminal.write(

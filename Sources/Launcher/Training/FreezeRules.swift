@@ -28,9 +28,9 @@ extension TunerFlags {
   /// and still decided for itself. `all-linear` puts no adapters there.
   func isFrozenPart(_ weight: String) -> Bool {
     switch ModelPart(weight) {
-    case .text: freezeLLM
-    case .vision: freezeVision
-    case .aligner: freezeAligner
+    case .text: self.freezeLLM
+    case .vision: self.freezeVision
+    case .aligner: self.freezeAligner
     }
   }
 }

@@ -1,5 +1,6 @@
 import DataPipeline
 import Foundation
+import Hub
 import Model
 import Support
 
@@ -12,25 +13,14 @@ struct ModelFolder {
   /// Whether `configuration` differs from the file.
   let isChanged: Bool
 
-  /// Where a model is looked for that is named by an id.
-  struct Hub {
-    var caches: HubCaches
-    var prefersHuggingFace: Bool
-
-    init(_ launch: LaunchEnvironment, _ flags: ModelFlags) {
-      caches = HubCaches(environment: launch.variables)
-      prefersHuggingFace = flags.useHF
-    }
-  }
-
   /// - Parameters:
-  ///   - model: `--model`: a folder in published layout, or the id of one in a hub's cache.
+  ///   - model: `--model`: a folder in published layout, or the id of one in a hub.
   ///   - checkpoint: `--load`: used when it carries a config.json of its own.
   ///   - weightsAreGiven: weights come from files, so that `overrides` may not change their shapes.
-  /// - Throws: `FILE-001` when neither is a model's folder; `OPT-103` for flags that contradict the
+  /// - Throws: `FILE-001` when neither is a model's folder, `HUB-10x` when it cannot be downloaded; `OPT-103` for flags that contradict the
   ///   weights; `FILE-004`, `MODEL-10x` for a bad config.json.
   init(
-    model: String?, checkpoint: String?, hub: Hub? = nil,
+    model: String?, checkpoint: String?, hub: HubAccess? = nil,
     overrides: ArchitectureOverrides = ArchitectureOverrides(), weightsAreGiven: Bool = true
   ) throws(Fault) {
     path = try ModelFolder.find(model, checkpoint, hub)
@@ -51,17 +41,20 @@ struct ModelFolder {
   }
 
   private static func find(
-    _ model: String?, _ checkpoint: String?, _ hub: Hub?
+    _ model: String?, _ checkpoint: String?, _ hub: HubAccess?
   ) throws(Fault) -> String {
+    let isHere = model.map { PathText.exists(PathText.expanded($0)) } ?? true
     var candidates = [model.map(PathText.expanded), checkpoint].compactMap { $0 }
-    var tried: [String] = []
-    if let model, let hub, !model.hasPrefix("/"), !PathText.exists(PathText.expanded(model)) {
-      let search = hub.caches.model(model, prefersHuggingFace: hub.prefersHuggingFace)
-      tried = search.tried
-      if let folder = search.folder { candidates.insert(folder, at: 0) }
+    if let model, let hub, !isHere, let folder = hub.localModel(model) {
+      candidates.insert(folder, at: 0)
     }
     if let folder = candidates.first(where: { PathText.exists($0 + "/config.json") }) {
       return folder
+    }
+    var tried: [String] = []
+    if let model, let hub, !isHere {
+      if let folder = try hub.model(model) { return folder }
+      tried = hub.places(model)
     }
     throw Fault(
       .missingFile, model.map { "\($0) is no folder with a config.json" } ?? "no model is named",

@@ -60,7 +60,7 @@ struct PublishedCopy {
     _ = try MergedExport(
       folder: run.folder,
       source: MergedWeights(base: base, adapter: adapter, plan: adapter.plan, engine: run.engine),
-      engine: run.engine
+      engine: run.engine, experts: run.options.checkpoint.expertOrder
     ).writePublished(to: folder)
   }
 

@@ -38,7 +38,9 @@ struct TrainingBuilder {
     sayOptions(logger)
     let folder = try ModelFolder(
       model: options.model.model, checkpoint: options.checkpoint.load,
-      hub: ModelFolder.Hub(options.report.launch, options.model),
+      hub: HubAccess(
+        options.report.launch, options.model,
+        files: options.checkpoint.load == nil ? .model : .description),
       overrides: ArchitectureOverrides(options),
       weightsAreGiven: options.checkpoint.load != nil || options.checkpoint.noInitialization)
     sayModelOptions(folder, logger)

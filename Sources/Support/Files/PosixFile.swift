@@ -70,6 +70,11 @@ public final class PosixFile: Sendable {
 
   deinit { close(descriptor) }
 
+  /// Lends the descriptor to a call of a C library that reads or writes at places of its own.
+  public func withDescriptor<R>(_ body: (Int32) -> R) -> R {
+    withExtendedLifetime(self) { body(descriptor) }
+  }
+
   /// The size in bytes now.
   public func size() throws(Fault) -> Int {
     var info = stat()

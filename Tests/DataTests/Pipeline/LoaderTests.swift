@@ -212,20 +212,6 @@ import Testing
     #expect(try run().0 == 1)
   }
 
-  @Test("SHA-256 of the standard's examples")
-  func digest() {
-    func hex(_ text: String) -> String {
-      var hash = SHA256()
-      hash.update(Array(text.utf8))
-      return hash.digest().map { String(format: "%02x", $0) }.joined()
-    }
-    #expect(hex("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
-    #expect(hex("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
-    #expect(
-      hex("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq")
-        == "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1")
-  }
-
   @Test("Split-off validation rows are written and read back as the same rows")
   func validationFile() throws {
     let folder = try #require(folder)

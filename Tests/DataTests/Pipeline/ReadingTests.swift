@@ -143,8 +143,8 @@ import Testing
 
   @Test("An ending that is not known is refused with the kinds that are")
   func ending() throws {
-    let fault = #expect(throws: Fault.self) { try rows("a.parquet", "PAR1") }
-    #expect(fault?.code == .badDataFile && fault?.fix?.contains("jsonl") == true)
+    let fault = #expect(throws: Fault.self) { try rows("a.xlsx", "PK") }
+    #expect(fault?.code == .badDataFile && fault?.expected?.contains(".parquet") == true)
   }
 
   @Test("A line longer than the read buffer is read whole")

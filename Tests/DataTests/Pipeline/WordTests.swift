@@ -2,6 +2,7 @@ import Foundation
 import Testing
 
 @testable import DataPipeline
+@testable import Hub
 @testable import Support
 
 @Suite struct DatasetWords {

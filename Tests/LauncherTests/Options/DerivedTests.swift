@@ -101,7 +101,7 @@ struct DerivedTests {
       (#"{"exit_intervall": 5}"#, "exit_interval"), ("[1]", "object"),
       (#"{"hysteresis": "x"}"#, "int"),
       (#"{"exit_interval": 0}"#, "at least 1"),
-      (#"{"use_checkpoint_opt_param_scheduler": true}"#, "refused"),
+      (#"{"use_checkpoint_opt_param_scheduler": "perhaps"}"#, "use_checkpoint"),
     ])
   func badExtra(json: String, says: String) throws {
     let fault = try trainFault(["--extra_megatron_kwargs", json])

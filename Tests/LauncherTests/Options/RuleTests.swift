@@ -111,6 +111,14 @@ struct RuleTests {
       words: ["--load", "/nowhere/at/all"], says: "path: '/nowhere/at/all' does not exist",
       code: .missingFile),
     Case(
+      words: [
+        "--extra_megatron_kwargs",
+        #"{"use_checkpoint_opt_param_scheduler": true, "override_opt_param_scheduler": true}"#,
+      ], says: "give one"),
+    Case(words: ["--merge_lora", "true"], says: "needs --train_type lora"),
+    Case(
+      words: ["--train_type", "lora", "--merge_lora", "true"], says: "--save_safetensors true"),
+    Case(
       words: ["--train_type", "lora", "--adapters", "/a", "/b"], says: "takes one folder"),
     Case(
       words: ["--train_type", "lora", "--adapters", "/nowhere/at/all"],

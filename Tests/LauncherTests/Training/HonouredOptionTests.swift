@@ -157,10 +157,10 @@ struct HonouredOptionTests {
     var flags = ModelFlags()
     flags.useHF = true
     let found = try ModelFolder(
-      model: "org/tiny", checkpoint: nil, hub: ModelFolder.Hub(launch, flags))
+      model: "org/tiny", checkpoint: nil, hub: HubAccess(launch, flags))
     #expect(found.path == snapshot)
     #expect(throws: Fault.self) {
-      try ModelFolder(model: "org/other", checkpoint: nil, hub: ModelFolder.Hub(launch, flags))
+      try ModelFolder(model: "org/other", checkpoint: nil, hub: HubAccess(launch, flags))
     }
   }
 

@@ -1,5 +1,6 @@
 import Checkpoint
 import DataPipeline
+import Hub
 import Model
 import Optim
 import Parallel
@@ -14,13 +15,18 @@ enum FaultCatalog {
   private static let rooms: [(title: String, codes: [FaultCode])] = [
     ("Options, layout and start", launcher), ("Generation", generation),
     ("Files and the program itself", support),
-    ("Data, chat template, tokenizer", data), ("Model", model), ("Checkpoints", checkpoint),
+    ("Hubs", hub), ("Data, chat template, tokenizer", data), ("Model", model),
+    ("Checkpoints", checkpoint),
     ("Schedule and optimizer", optim), ("Ranks", parallel), ("Memory and processor", tensor),
   ]
 
   private static let support: [FaultCode] = [
-    .missingFile, .unreadableFile, .cannotWrite, .badJSON, .internalError, .badPlacement,
-    .badShape,
+    .missingFile, .unreadableFile, .cannotWrite, .badJSON, .openSecret, .stopped, .internalError,
+    .badPlacement, .badShape,
+  ]
+
+  private static let hub: [FaultCode] = [
+    .hubUnreachable, .hubDenied, .notInHub, .badTransfer, .badHubAnswer, .badPush, .pushConflict,
   ]
 
   private static let tensor: [FaultCode] = [
@@ -83,7 +89,8 @@ enum FaultCatalog {
     case .internalError: return "a mistake of the program: please report it with the whole message"
     case .memory: return "not enough memory: use more ranks, recomputation or smaller batches"
     case .cannotWrite: return "cannot write: make room or mend the permissions, then resume"
-    case .communication: return "ranks hung or could not talk: see the first message, then resume"
+    case .communication:
+      return "ranks or a hub could not be talked to: see the first message, then start again"
     case .stoppedOnRequest: return "stopped on request with a checkpoint: start again to go on"
     case .nonFinite: return "loss or gradient is not finite: nothing was saved after it"
     case .corruptCheckpoint: return "a checkpoint is damaged: take the previous one"

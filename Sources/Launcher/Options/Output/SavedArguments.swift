@@ -73,8 +73,8 @@ public enum SavedArguments {
   /// Export and inference restore settings by default, and the data options when asked.
   /// - Parameter folders: options that name folders, the first that has an `args.json` counts.
   static func reloadForReading<Root>(
-    _ parsed: inout ParsedOptions, from folders: [String], table: OptionTable<Root>,
-    loadArgs: Bool, _ complaints: inout Complaints
+    _ parsed: inout ParsedOptions, from folders: [String], _ launch: LaunchEnvironment,
+    table: OptionTable<Root>, loadArgs: Bool, _ complaints: inout Complaints
   ) {
     guard parsed["load_args"].map({ $0 == .bool(true) }) ?? loadArgs else { return }
     let paths = folders.compactMap { name -> String? in
@@ -86,7 +86,27 @@ public enum SavedArguments {
     }
     var keys = Keys(forced: forced, filled: filled)
     if parsed["load_data_args"] == .bool(true) { keys.forced += DataFlags.restored }
-    reload(&parsed, from: paths, table: table, keys: keys, &complaints)
+    let access = HubAccess(launch, modelFlags(parsed), files: .description)
+    let places = paths.map { path in
+      guard !PathText.exists(PathText.absolute(path)) else { return path }
+      // A repository that cannot be had is told of by who reads the model.
+      return access.localModel(path) ?? ((try? access.model(path)) ?? nil) ?? path
+    }
+    reload(&parsed, from: places, table: table, keys: keys, &complaints)
+  }
+
+  /// What the options say about the hub, before they are stored.
+  private static func modelFlags(_ parsed: ParsedOptions) -> ModelFlags {
+    func text(_ name: String) -> String? {
+      guard case .text(let text)? = parsed[name] else { return nil }
+      return text
+    }
+    var flags = ModelFlags()
+    flags.useHF = parsed["use_hf"] == .bool(true)
+    flags.modelRevision = text("model_revision")
+    flags.hubToken = text("hub_token")
+    flags.hubTokenFile = text("hub_token_file").map(PathText.absolute)
+    return flags
   }
 
   /// Which keys are taken, and whether they win over the user.

@@ -9,6 +9,11 @@ public struct DataFlags: Sendable {
   }
   /// What happens to rows over `maxLength`.
   public enum TruncationStrategy: String, OptionChoice { case delete, left, right }
+  /// Whether data sets of a hub that are here are compared with what the hub has.
+  public enum DownloadMode: String, OptionChoice {
+    case reuse = "reuse_dataset_if_exists"
+    case force = "force_redownload"
+  }
   /// How rows are drawn.
   public enum LoaderType: String, OptionChoice { case cyclic, single, external }
 
@@ -43,6 +48,7 @@ public struct DataFlags: Sendable {
   public var truncationStrategy = TruncationStrategy.delete
   public var dataloaderType = LoaderType.cyclic
   public var seqLength: Int?
+  public var downloadMode = DownloadMode.reuse
 
   public init() {}
 
@@ -98,11 +104,9 @@ public struct DataFlags: Sendable {
     .init(
       \.truncationStrategy, "truncation_strategy",
       "Rows that are too long: leave out, or cut on the left or right."),
-    Option(
-      recorded: "download_mode", .choice(["reuse_dataset_if_exists", "force_redownload"]),
-      .text("reuse_dataset_if_exists"), "Download of data sets."
-    )
-    .noEffect("data sets are read from local folders"),
+    .init(
+      \.downloadMode, "download_mode",
+      "Data sets of a hub that are here are used, or compared with what the hub has now."),
     Option(
       recorded: "custom_register_path", .list, .list([]), "Python files that register data sets."
     )

@@ -33,11 +33,21 @@ public struct ExportFlags: Sendable {
   public var mergeLoRA = false
   public var toPEFT = false
   public var adapters: [String] = []
+  public var pushToHub = false
+  public var hubModelID: String?
+  public var hubPrivateRepo = false
+  public var commitMessage = "update files"
 
   public init() {}
 
   /// An adapter is merged into its base, or written in another form.
   public var merges: Bool { mergeLoRA || !mcoreAdapters.isEmpty || toPEFT }
+
+  /// A folder is published: as it is, or after an adapter was merged.
+  public var pushes: Bool {
+    pushToHub && !toMcore && !toHF && !toPEFT && !toCachedDataset && mcoreAdapters.isEmpty
+      && !isReading
+  }
 
   /// It reads and shows, and writes nothing.
   var isReading: Bool { inspect != nil || verify != nil || !diff.isEmpty }
@@ -45,7 +55,7 @@ public struct ExportFlags: Sendable {
   var actions: Int {
     [
       toMcore, toHF || (merges && !toMcore), toCachedDataset, inspect != nil, verify != nil,
-      !diff.isEmpty,
+      !diff.isEmpty, pushes && !merges,
     ].count { $0 }
   }
 
@@ -64,8 +74,6 @@ public struct ExportFlags: Sendable {
   }
 
   private static let noQuantisation = "quantised models are not supported"
-  private static let noHub =
-    "nothing is sent to a hub yet; upload the folder with the hub's own tool"
 
   static let rows: [Option<ExportFlags>] =
     [
@@ -112,12 +120,12 @@ public struct ExportFlags: Sendable {
     ].under(.export) + hubRows + laterRows
 
   private static let hubRows: [Option<ExportFlags>] = [
-    Option(recorded: "push_to_hub", .bool, .bool(false), "Upload the model.").refused(noHub),
-    Option(recorded: "hub_model_id", .text, "Name in the hub: user/repo.").refused(noHub),
-    Option(recorded: "hub_private_repo", .bool, .bool(false), "Make a private repository.").refused(
-      noHub),
-    Option(recorded: "commit_message", .text, .text("update files"), "Message of the upload.")
-      .noEffect(noHub),
+    .init(
+      \.pushToHub, "push_to_hub",
+      "Upload the model of --model, the adapter of --adapters, or what --merge_lora wrote."),
+    .init(\.hubModelID, "hub_model_id", "Name in the hub: user/repo."),
+    .init(\.hubPrivateRepo, "hub_private_repo", "The repository is, or becomes, a private one."),
+    .init(\.commitMessage, "commit_message", "Message of the one commit."),
   ].under(.hub)
 
   private static let laterRows: [Option<ExportFlags>] = [

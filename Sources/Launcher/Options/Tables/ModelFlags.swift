@@ -15,25 +15,43 @@ public struct ModelFlags: Sendable {
   /// Longest text the model shall reach; what `ropeScaling` without a factor is computed from.
   public var maxModelLength: Int?
   public var modelKwargs: JSONValue?
+  /// As on the command line; nil: see `hubTokenFile`, else the environment.
+  public var hubToken: String?
+  public var hubTokenFile: String?
 
   public init() {}
 
+  /// The token that was given, not that of the environment.
+  /// - Throws: `FILE-001`, `FILE-005`.
+  func token() throws(Fault) -> Secret? {
+    if let hubToken {
+      guard let secret = Secret(hubToken) else {
+        throw Fault(.badOptionValue, "a token has no blanks inside", at: .flag("hub_token"))
+      }
+      return secret
+    }
+    return try hubTokenFile.map { (path) throws(Fault) in try Secret(file: path) }
+  }
+
   static let rows: [Option<ModelFlags>] = [
-    .init(\.model, "model", "Folder of a published model (config.json, safetensors, tokenizer)."),
+    .init(
+      \.model, "model",
+      "Folder of a published model (config.json, safetensors, tokenizer), or its id in a hub."),
     Option(\.modelType, "model_type", "Kind of model, where its name does not tell.").unset(
       "from the model folder"),
     Option(\.torchDType, "torch_dtype", "Type of weights and activations.").unset(
       "from config.json"),
     Option(
-      \.useHF, "use_hf", "Look for ids in the Hugging Face cache instead of the ModelScope cache."
+      \.useHF, "use_hf", "Ids are those of Hugging Face, not of ModelScope."
     )
     .environment("USE_HF"),
-    Option(\.modelRevision, "model_revision", "Revision in a hub.")
-      .noEffect("models are read from local folders"),
+    Option(\.modelRevision, "model_revision", "Branch, tag or commit in the hub.").unset(
+      "the main branch"),
     Option(recorded: "local_repo_path", .text, "Source folder of some models.")
       .noEffect("no model here needs one"),
-    Option(recorded: "hub_token", .text, "Access token; prefer the environment.")
-      .noEffect("nothing is fetched from a hub").secret().environment("MODELSCOPE_API_TOKEN"),
+    Option(\.hubToken, "hub_token", "Access token of the hub; prefer --hub_token_file.")
+      .unset("HF_TOKEN or MODELSCOPE_API_TOKEN").secret(),
+    Option(\.hubTokenFile, "hub_token_file", "File of mode 0600 with the access token.").path(),
     Option(
       \.ropeScaling, "rope_scaling",
       "Stretches the rotary positions: linear or yarn with --max_model_len, or the object of "

@@ -99,7 +99,6 @@ public struct RunFlags: Sendable {
     .init(
       \.doctor, "doctor",
       "Examine the data sets without training: every fault with its place, lengths, packing."),
-    later("hub_token_file", .text, .unset, "File with the access token."),
   ].under(.own)
 
   private static func later(
