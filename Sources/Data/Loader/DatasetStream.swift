@@ -185,10 +185,18 @@ final class TicketReader {
     return DrawnRow(row: row, ticket: ticket)
   }
 
+  /// The rows in the order of the tickets. They are read in the order of the files, because some
+  /// kinds cannot go back without reading from the beginning.
   func rows(_ tickets: [RowTicket]) throws(Fault) -> [DrawnRow] {
-    var rows: [DrawnRow] = []
-    for ticket in tickets { rows.append(try row(ticket)) }
-    return rows
+    var rows = [DrawnRow?](repeating: nil, count: tickets.count)
+    func place(_ index: Int) -> (Int, Int, Int, Int) {
+      let ticket = tickets[index]
+      return (ticket.source, ticket.part, ticket.file, ticket.mark.offset)
+    }
+    for index in tickets.indices.sorted(by: { place($0) < place($1) }) {
+      rows[index] = try row(tickets[index])
+    }
+    return rows.compactMap { $0 }
   }
 }
 
