@@ -37,7 +37,8 @@ struct AdapterConversion {
     let export = MergedExport(
       folder: merge.folder,
       source: MergedWeights(
-        base: merge.base, adapter: merge.adapter, plan: merge.plan, engine: engine),
+        base: merge.base, adapter: merge.adapter, plan: merge.plan, engine: engine,
+        dtype: options.model.torchDType?.dtype),
       engine: engine, dtype: options.model.torchDType?.dtype,
       maxShardBytes: options.export.maxShardBytes ?? 5_000_000_000,
       experts: options.export.expertOrder,

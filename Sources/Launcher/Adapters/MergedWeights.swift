@@ -6,43 +6,65 @@ import Tensor
 // i inputs   o outputs   R sum of the ranks of a site
 
 /// The weights of a model with an adapter merged in: w + s·B·A, added in fp32 and rounded once to
-/// the type of the base, one tensor at a time.
+/// the type of the base, or a wanted one, one tensor at a time.
 final class MergedWeights: WeightSource {
   let base: any WeightSource
   let adapter: any WeightSource
   let plan: AdapterPlan
   let engine: Engine
+  /// Type of the weights; nil keeps that of the base.
+  let dtype: DType?
   /// Halves of the weight that was read last; a weight is read in several runs of rows.
   private var halves: (weight: String, a: Tensor, scaledB: Tensor)?
 
   init(
-    base: any WeightSource, adapter: any WeightSource, plan: AdapterPlan, engine: Engine
+    base: any WeightSource, adapter: any WeightSource, plan: AdapterPlan, engine: Engine,
+    dtype: DType? = nil
   ) {
     self.base = base
     self.adapter = adapter
     self.plan = plan
     self.engine = engine
+    self.dtype = dtype
   }
 
   func describe(_ name: String) throws(Fault) -> (dtype: DType, shape: [Int]) {
-    try base.describe(name)
+    let (stored, shape) = try base.describe(name)
+    return (dtype ?? stored, shape)
   }
 
   func read(
     _ name: String, rows: Range<Int>, columns: Range<Int>,
     into target: UnsafeMutableRawBufferPointer
   ) throws(Fault) {
-    let (dtype, shape) = try base.describe(name)
+    let (dtype, shape) = try describe(name)
     if plan.savedWeights.contains(name) {
-      return try readSaved(name, rows, columns, dtype, shape, into: target)
+      try readSaved(name, rows, columns, dtype, shape, into: target)
+    } else {
+      try readBase(name, rows, columns, as: dtype, into: target)
     }
-    try base.read(name, rows: rows, columns: columns, into: target)
     guard plan.sites[name] != nil, !rows.isEmpty, !columns.isEmpty else { return }
     let inputs = shape.dropFirst().reduce(1, *)
     let (a, scaledB) = try halves(of: name, inputs: inputs)
     let delta = try Tensor([rows.count, inputs], .float32, on: engine)
     engine.multiply(Product(.inputGradient, scaledB.rowRange(rows), a, into: delta))
     try add(delta, columns, to: target, dtype, name)
+  }
+
+  private func readBase(
+    _ name: String, _ rows: Range<Int>, _ columns: Range<Int>, as dtype: DType,
+    into target: UnsafeMutableRawBufferPointer
+  ) throws(Fault) {
+    let stored = try base.describe(name).dtype
+    guard stored != dtype else {
+      return try base.read(name, rows: rows, columns: columns, into: target)
+    }
+    try ScratchBytes.with(rows.count * columns.count * stored.size) { (buffer) throws(Fault) in
+      try base.read(name, rows: rows, columns: columns, into: buffer)
+      try ElementCast(engine: engine).convert(UnsafeRawBufferPointer(buffer), stored, dtype) {
+        (bytes) throws(Fault) in target.copyMemory(from: bytes)
+      }
+    }
   }
 
   /// `target += delta[:, columns]`, rounded once.

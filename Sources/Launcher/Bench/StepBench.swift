@@ -25,8 +25,10 @@ struct StepBench {
     let dtype = options.model.torchDType?.dtype ?? .bfloat16
     try options.run.requireMultiplied(dtype)
     let model = try QwenModel(
-      config, layout: groups.layout, dtype: dtype, router: RouterOptions(config), on: engine)
+      config, layout: groups.layout, dtype: dtype, router: RouterOptions(config),
+      adapters: try adapters(config), on: engine)
     try model.initialize(seed: 1)
+    try model.initializeAdapters(seed: 1)
     let optimizer = try DistributedOptimizer(
       OptimizedParameter.trainable(
         model.parameters, tensorRank: groups.tp.rank, expertTensorRank: groups.etp.rank),
@@ -50,6 +52,16 @@ struct StepBench {
     }
     result.allocations = engine.systemAllocations - result.allocations
     try say(config, mesh, dtype, result)
+  }
+
+  /// On every linear map and router, each published projection for itself.
+  private func adapters(_ config: QwenConfig) throws(Fault) -> AdapterPlan? {
+    guard let rank = options.bench.loraRank else { return nil }
+    var choice = AdapterChoice()
+    choice.rank = rank
+    choice.form = .published
+    choice.targets = config.experts == nil ? ["all-linear"] : ["all-linear", "all-router"]
+    return try choice.plan(for: NameMap(config))
   }
 
   /// Random tokens; labels at the first `trained` part of every 64.
@@ -118,6 +130,7 @@ struct StepBench {
       ("model", .string(options.model.model ?? "")), ("layout", .string("\(mesh.layout)")),
       ("seq", JSONValue(flags.sequenceLength)), ("micro_batch", JSONValue(flags.microBatchSize)),
       ("trained", JSONValue(flags.trained)),
+      ("lora_rank", flags.loraRank.map { JSONValue($0) } ?? .null),
     ])
     let split = JSONObject(
       result.profile.shares.map { ($0.name, JSONValue(bench.rounded($0.share))) })

@@ -38,18 +38,15 @@ public final class InferEngine: Sendable {
 
   /// - Parameters:
   ///   - model: a folder in published layout, or the id of a downloaded model.
-  ///   - adapters: the folder of an adapter of the model, at most one.
+  ///   - adapters: folders of adapters of the model; what they add is added up.
   ///   - maxBatchSize: answers that are made at a time; −1 for no limit.
   /// - Throws: what loading throws.
   public convenience init(
     model: String, adapters: [String] = [], maxBatchSize: Int = 1, options: Options = Options()
   ) throws(Fault) {
-    guard adapters.count <= 1 else {
-      throw Fault(.badOptionValue, "one adapter is used at a time", found: "\(adapters.count)")
-    }
     var source = ModelSource()
     source.model = model
-    source.adapter = adapters.first
+    source.adapters = adapters
     if let name = options.torchDType {
       guard let dtype = ModelFlags.TorchDType(rawValue: name) else {
         throw Fault(

@@ -138,7 +138,7 @@ extension InferOptions {
     var source = ModelSource()
     source.model = model.model
     source.mcoreModel = generation.mcoreModel
-    source.adapter = generation.adapters.first
+    source.adapters = generation.adapters
     source.merges = generation.mergeLora
     source.dtype = model.torchDType
     source.modelType = model.modelType

@@ -13,9 +13,9 @@ struct ModelSource: Sendable {
   /// Folder above `iter_…` with the weights; configuration and tokenizer come from `model` or from
   /// the folder itself.
   var mcoreModel: String?
-  /// Folder of an adapter in published layout.
-  var adapter: String?
-  /// Add the adapter to the weights instead of computing it beside them.
+  /// Folders of adapters in published layout; what they add is added up.
+  var adapters: [String] = []
+  /// Add the adapters to the weights instead of computing it beside them.
   var merges = false
   var dtype: ModelFlags.TorchDType?
   var modelType: String?
@@ -49,11 +49,11 @@ struct LoadedModel {
   init(
     _ source: ModelSource, shape: MeshShape, world: any Communicator, engine: Engine
   ) throws(Fault) {
-    let adapter = try source.adapter.map { (path) throws(Fault) in
+    let adapters = try source.adapters.map { (path) throws(Fault) in
       try AdapterFolder(try source.hub?.adapter(path) ?? PathText.expanded(path))
     }
     folder = try ModelFolder(
-      model: source.model ?? (source.mcoreModel == nil ? adapter?.config.baseModel : nil),
+      model: source.model ?? (source.mcoreModel == nil ? adapters.first?.config.baseModel : nil),
       checkpoint: source.mcoreModel.map(PathText.expanded), hub: source.hub,
       overrides: ArchitectureOverrides(
         rope: RopeOverride(source.ropeScaling, maxModelLength: source.maxModelLength)))
@@ -62,13 +62,13 @@ struct LoadedModel {
     setting = GenerationSetting(
       engine: engine, groups: groups.model,
       rowSharers: groups.rowSharers(hasExperts: folder.config.experts != nil))
-    model = try Self.model(source, folder, adapter, groups, engine)
+    model = try Self.model(source, folder, adapters, groups, engine)
     let tokenizer = try Tokenizer(folder: folder.path)
     (choice, prompts) = try Self.speech(source, folder, tokenizer)
   }
 
   private static func model(
-    _ source: ModelSource, _ folder: ModelFolder, _ adapterFolder: AdapterFolder?,
+    _ source: ModelSource, _ folder: ModelFolder, _ adapters: [AdapterFolder],
     _ groups: RankGroups, _ engine: Engine
   ) throws(Fault) -> QwenModel {
     let named =
@@ -77,10 +77,8 @@ struct LoadedModel {
     // Values of fp16 are held as fp32, as in training.
     let dtype: DType = named == .bfloat16 ? .bfloat16 : .float32
     let map = NameMap(folder.config)
-    let adapter = try adapterFolder.map { (stored) throws(Fault) in
-      try PublishedAdapter(stored, map)
-    }
-    var plan = adapter?.plan
+    let (adapter, adapterPlan) = try Self.combined(adapters, map)
+    var plan = adapterPlan
     plan?.dropout = 0
     let model = try QwenModel(
       folder.config, layout: groups.layout, dtype: dtype, router: RouterOptions(folder.config),
@@ -93,7 +91,8 @@ struct LoadedModel {
       weights = PublishedWeightSource(try PublishedFolder(folder.path), folder.config)
     }
     if source.merges, let adapter, let plan {
-      weights = MergedWeights(base: weights, adapter: adapter, plan: plan, engine: engine)
+      weights = MergedWeights(
+        base: weights, adapter: adapter, plan: plan, engine: engine, dtype: dtype)
     }
     try model.load(from: weights)
     if !source.merges, let adapter { try model.loadAdapters(from: adapter) }
@@ -104,6 +103,16 @@ struct LoadedModel {
     }
     try model.text.prepareForGeneration()
     return model
+  }
+
+  /// One adapter as it is, several as their sum; nil without any.
+  private static func combined(
+    _ folders: [AdapterFolder], _ map: NameMap
+  ) throws(Fault) -> (source: (any WeightSource)?, plan: AdapterPlan?) {
+    let parts = try folders.map { (folder) throws(Fault) in try PublishedAdapter(folder, map) }
+    guard parts.count > 1 else { return (parts.first, parts.first?.plan) }
+    let sum = try CombinedAdapter(parts, map)
+    return (sum, sum.plan)
   }
 
   private static func speech(

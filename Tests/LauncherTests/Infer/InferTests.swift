@@ -116,11 +116,13 @@ struct InferEngineTests {
       try FloatTensors.write(tensors, to: path + "/adapter_model.safetensors")
       return path
     }
-    func answer(_ path: String?, merges: Bool = false) async throws -> String {
+    func answer(_ path: String?, _ more: [String] = [], merges: Bool = false) async throws
+      -> String
+    {
       var source = ModelSource()
       // Without a name the base is the one that the adapter was made for.
       source.model = path == nil ? model : nil
-      source.adapter = path
+      source.adapters = (path.map { [$0] } ?? []) + more
       source.merges = merges
       source.dtype = .float32
       var run = RunFlags()
@@ -136,6 +138,13 @@ struct InferEngineTests {
     let beside = try await answer(try adapter("large", scale: 0.5))
     #expect(beside != plain)
     #expect(try await answer(folder.path + "/large", merges: true) == beside)
+    // Halves of it add up to it; so do it, another one and that one's negative.
+    let half = try adapter("half", scale: 0.25)
+    #expect(try await answer(half) != beside)
+    #expect(try await answer(half, [half]) == beside)
+    #expect(try await answer(half, [half], merges: true) == beside)
+    let other = try adapter("other", scale: -0.5)
+    #expect(try await answer(folder.path + "/large", [other]) == plain)
   }
 
   @Test("A prompt that leaves no room is refused, and no answer goes beyond the model")

@@ -23,6 +23,8 @@ public struct BenchFlags: Sendable {
   public var steps = 5
   public var sequenceLength = 2048
   public var microBatchSize = 1
+  /// Rank of adapters on the frozen model; nil trains whole weights.
+  public var loraRank: Int?
   /// Part of the tokens that have a label.
   public var trained = 1.0
   /// What the data pipeline is measured with.
@@ -63,6 +65,8 @@ public struct BenchFlags: Sendable {
     Option(\.steps, "steps", "Training steps to measure.").atLeast(1),
     Option(\.sequenceLength, "seq", "Tokens of a row (step).").atLeast(1),
     Option(\.microBatchSize, "micro_batch", "Rows of a forward pass (step).").atLeast(1),
+    Option(\.loraRank, "lora_rank", "Adapters of this rank on the frozen model (step).")
+      .unset("whole weights are trained").atLeast(1),
     .init(\.files, "files", "Pictures, clips and texts (data)."),
     Option(\.tokenizer, "tokenizer", "Folder with the tokenizer for texts (data).").path(),
     Option(\.trained, "trained", "Part of the tokens that have a label (step).").between(0, 1),

@@ -71,11 +71,10 @@ public struct GenerationFlags: Sendable {
       .refused("there is one engine, called pt for compatibility"),
     .init(
       \.mergeLora, "merge_lora",
-      "Add the adapter to the weights instead of computing it beside them."),
-    Option(\.adapters, "adapters", "Folder of an adapter (adapter_config.json).").check {
-      guard case .list(let words) = $0, words.count > 1 else { return nil }
-      return "one adapter is used at a time, got \(words.count)"
-    },
+      "Add the adapters to the weights instead of computing them beside them."),
+    .init(
+      \.adapters, "adapters",
+      "Folders of adapters (adapter_config.json); what several of them add is added up."),
     .init(\.logprobs, "logprobs", "Give the log probabilities of the answer."),
     Option(\.topLogprobs, "top_logprobs", "Give those of this many likeliest tokens too.").atLeast(
       0),
