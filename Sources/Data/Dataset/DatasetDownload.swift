@@ -93,8 +93,8 @@ struct DatasetDownload {
   private func missing(_ tried: [String]) -> Fault {
     Fault(
       .datasetNotFound, "the data set \(word.name) is not on this machine", at: .flag("dataset"),
-      expected: "a file, a folder, or a downloaded clone",
-      found: "nothing at " + tried.joined(separator: ", "),
+      expected: "a file, a folder, an id such as owner/name, or a downloaded clone",
+      found: tried.isEmpty ? "no such file" : "nothing at " + tried.joined(separator: ", "),
       fix: "download it where there is a network, then give the path of the folder")
   }
 }

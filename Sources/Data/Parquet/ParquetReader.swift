@@ -64,21 +64,52 @@ final class ParquetReader: RawRowReader {
   func next() throws(Fault) -> RawRow? {
     while leftInGroup == 0 {
       guard group < metadata.rowGroups.count else { return nil }
-      let current = metadata.rowGroups[group]
-      group += 1
-      cursors = []
-      for (chunk, leaf) in zip(current.chunks, schema.leaves) where current.rows > 0 {
-        cursors.append(try ColumnCursor(file, chunk, leaf, limit: limit))
-      }
-      leftInGroup = current.rows
+      try openGroup()
     }
+    let mark = mark
+    let entries = try entries()
+    var assembly = RowAssembly(entries, path: file.path)
+    return RawRow(
+      columns: try assembly.row(schema.columns), source: .init(file: file.path, line: mark.line),
+      mark: mark)
+  }
+
+  private func openGroup() throws(Fault) {
+    let current = metadata.rowGroups[group]
+    group += 1
+    cursors = []
+    for (chunk, leaf) in zip(current.chunks, schema.leaves) where current.rows > 0 {
+      cursors.append(try ColumnCursor(file, chunk, leaf, limit: limit))
+    }
+    leftInGroup = current.rows
+  }
+
+  /// The values of the next row, by column.
+  private func entries() throws(Fault) -> [[ColumnCursor.Entry]] {
     leftInGroup -= 1
     line += 1
     var entries: [[ColumnCursor.Entry]] = []
     entries.reserveCapacity(cursors.count)
     for cursor in cursors { entries.append(try cursor.row()) }
-    var assembly = RowAssembly(entries, path: file.path)
-    return RawRow(
-      columns: try assembly.row(schema.columns), source: .init(file: file.path, line: line))
+    return entries
+  }
+
+  var mark: FileMark { FileMark(offset: line, line: line + 1) }
+
+  /// Row groups before it are passed over, rows of its own group are read.
+  func move(to mark: FileMark) throws(Fault) {
+    if mark.offset < line || mark.offset > line + leftInGroup {
+      (group, line, leftInGroup, cursors) = (0, 0, 0, [])
+      while group < metadata.rowGroups.count, line + metadata.rowGroups[group].rows <= mark.offset {
+        line += metadata.rowGroups[group].rows
+        group += 1
+      }
+      if group < metadata.rowGroups.count, line < mark.offset { try openGroup() }
+    }
+    guard mark.offset <= line + leftInGroup else {
+      throw Fault(
+        .unreadableFile, "the file has no row \(mark.line) any more", at: .file(file.path))
+    }
+    while line < mark.offset { _ = try entries() }
   }
 }

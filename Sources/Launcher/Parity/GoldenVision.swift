@@ -91,9 +91,10 @@ struct VisionParity {
     for (name, isVideo) in [("vit.image", false), ("vit.video", true)] {
       guard let input = try stored.alone(video: isVideo) else { continue }
       let probe = Probe()
-      let context = Context(
-        tape: Tape(recording: false),
-        setting: rig.setting(row, seeds: LossSeeds(), probe: probe, training: false))
+      // Each rank runs all of it, to have all values.
+      var setting = rig.setting(row, seeds: LossSeeds(), probe: probe, training: false)
+      setting.groups = ModelGroups(tp: SelfWorld(), ep: SelfWorld(), etp: SelfWorld())
+      let context = Context(tape: Tape(recording: false), setting: setting)
       _ = try vision(input, probing: name, in: context)
       for (key, value) in probe.values { output[key] = value.tensor.values }
       try geometry(input, vision.config, name, into: &output)

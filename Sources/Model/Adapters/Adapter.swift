@@ -35,14 +35,21 @@ extension Adapter where Base == ColumnParallelLinear {
 }
 
 extension Adapter where Base == WeightAndBias {
-  var trains: Bool { base.trains || pair?.isTrainable ?? false }
+  var trains: Bool { base.trains || adapts }
+  /// An adapter is trained: all rows have to lie on every rank.
+  var adapts: Bool { pair?.isTrainable ?? false }
 
   /// A map of the vision tower, whole on every rank.
-  /// - Parameter x: `[p, i]`, `same`, or `split(0)` when nothing is trained.
+  /// - Parameters:
+  ///   - x: `[p, i]`, `same`, or `split(0)` when nothing is trained or `rows` is given and no adapter
+  ///     trained.
+  ///   - rows: brings the rows of all ranks together for the base's gradient.
   /// - Returns: `[p, o]`, placed as `x`.
   /// - Throws: `SHAPE-101`, `PLACE-201`.
-  func callAsFunction(_ x: Value, in context: Context) throws(Fault) -> Value {
-    let y = try context.tape.affine(x, base.weight, base.bias)
+  func callAsFunction(
+    _ x: Value, _ rows: SharedRows?, in context: Context
+  ) throws(Fault) -> Value {
+    let y = try context.tape.affine(x, base.weight, base.bias, rows: rows)
     guard let pair else { return y }
     return try context.adapted(whole: y, pair, x)
   }

@@ -9,9 +9,10 @@ import Tensor
 ///     x = pixels · wᵀ + b + position;   x = block_i(x);   tokens = merger(x)
 ///     deepstack_j = merger_j(x after block deepstackBlocks[j])
 ///
-/// Every rank holds the whole tower. What is trained runs on all patches on every rank, so that its
-/// gradients need no sum and are those of one rank; what is frozen is shared by whole slices
-/// (`TowerShare`).
+/// Every rank holds the whole tower and runs its share of the slices (`TowerShare`). For the gradient of
+/// a weight the rows of all ranks come together in the order of the row: every rank forms it, so that
+/// it needs no sum and has the bits of one rank. What has trained adapters runs on all patches on every
+/// rank.
 /// - Source: model.md 8 (Qwen3-VL as published).
 public struct QwenVision: Sendable {
   public let config: VisionConfig
@@ -23,9 +24,7 @@ public struct QwenVision: Sendable {
   /// Every weight once, in the order of the forward pass, adapters after the weight they are for.
   public let parameters: [Parameter]
 
-  private var trunkTrains: Bool {
-    patches.trains || positionTable.isTrainable || blocks.contains(where: \.trains)
-  }
+  private var trunkAdapts: Bool { patches.adapts || blocks.contains(where: \.adapts) }
 }
 
 /// What the tower makes of a row: `[n, h]` each, `same` over tp, in order of appearance.
@@ -40,18 +39,20 @@ extension QwenVision {
 
   /// - Parameter probe: name under which inner values are kept (`vit`), with the setting's probe.
   /// - Throws: `SHAPE-101`, `COMM-001`, `MEM-001`.
-  /// - Communication (tp): what is frozen gathers `[p, hv]` or `[n, h]` of each output.
+  /// - Communication (tp): forward all-gather of `[n, h]` of each output; backward, for each trained
+  ///   product and norm, all-gathers of its input and of the gradient of its output.
   public func callAsFunction(
     _ input: VisionInput, probing name: String = "vit", in context: Context
   ) throws(Fault) -> VisualTokens {
     let share = TowerShare(
       input.grids, config: config, rank: context.groups.tp.rank,
-      of: trunkTrains ? 1 : context.groups.tp.size)
-    let rows = try TowerRows(input, share, config, on: context.setting.engine)
+      of: trunkAdapts ? 1 : context.groups.tp.size)
+    let rows = try TowerRows(
+      input, share, config, group: context.groups.tp, on: context.setting.engine)
     let taps = try trunk(rows, name, in: context)
     var tokens: [Value] = []
     for (i, merger) in (deepstackMergers + [merger]).enumerated() {
-      tokens.append(try merge(taps[i], merger, share, in: context))
+      tokens.append(try merge(taps[i], merger, rows.shared, in: context))
     }
     let probe = context.setting.probe
     for (j, value) in tokens.dropLast().enumerated() {
@@ -68,9 +69,11 @@ extension QwenVision {
   ) throws(Fault) -> [Value] {
     let probe = context.setting.probe
     let pixels = try rows.pixels.converted(to: patches.base.weight.dtype)
-    var x = try patches(Value(pixels, rows.placement), in: context)
+    var x = try patches(Value(pixels, rows.placement), rows.shared?.patches, in: context)
     probe?.keep("\(name).patch_embed", x, on: context.tape)
-    x = try context.tape.addWeightedRows(x, positionTable, rows.positions)
+    x = try context.tape.addWeightedRows(
+      x, positionTable, rows.positions,
+      whole: positionTable.isTrainable ? rows.whole(config) : nil)
     var taps = [Value?](repeating: nil, count: deepstackMergers.count)
     for (i, block) in blocks.enumerated() {
       probe?.keep("\(name).block_in.\(i)", x, on: context.tape)
@@ -91,26 +94,14 @@ extension QwenVision {
     return taps.compactMap { $0 } + [x]
   }
 
-  /// A merger on all patches where it is trained, else on this rank's; then all its tokens in order.
+  /// All tokens of a merger, in order.
   private func merge(
-    _ x: Value, _ merger: PatchMerger, _ share: TowerShare, in context: Context
+    _ x: Value, _ merger: PatchMerger, _ shared: TowerRows.Shared?, in context: Context
   ) throws(Fault) -> Value {
-    guard share.isShared else { return try merger(x, in: context) }
-    if merger.trains {
-      return try merger(
-        try whole(x, share.patchCounts, share.patchOrder, in: context), in: context)
+    guard let shared else { return try merger(x, nil, in: context) }
+    if merger.adapts {
+      return try merger(try context.collectRows(x, shared.patches), nil, in: context)
     }
-    return try whole(
-      try merger(x, in: context), share.tokenCounts, share.tokenOrder, in: context)
-  }
-
-  /// Rows of all ranks in the order of the row. Nothing here is trained, so no gradient passes.
-  private func whole(
-    _ x: Value, _ counts: [Int], _ order: [Int32], in context: Context
-  ) throws(Fault) -> Value {
-    let all = try context.collectRows(x, counts: counts)
-    let sorted = try Tensor(all.shape, all.dtype, on: all.tensor.engine)
-    sorted.engine.gatherRows(all.tensor, order, into: sorted)
-    return Value(sorted, all.placement)
+    return try context.collectRows(try merger(x, shared, in: context), shared.tokens)
   }
 }

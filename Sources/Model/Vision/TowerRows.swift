@@ -8,14 +8,25 @@ import Tensor
 package struct TowerRows: Sendable {
   let pixels: Tensor  // [p, values of a patch] fp32
   let placement: Placement
+  /// How the ranks share the rows of patches and of tokens; nil where each has all.
+  let shared: Shared?
   package let positions: WeightedRows.Mix  // four rows of the table per patch
+  private let all: [TowerShare.Slice]
   package let angles: RotaryAngles  // [p, head/2]
   package let slices: SequenceLayout
   /// Row and column of each patch in its slice.
   package let places: [PatchPlaces.Place]
 
+  /// The rows that the ranks share.
+  struct Shared: Sendable {
+    let patches: SharedRows
+    let tokens: SharedRows
+  }
+
+  /// - Parameter group: the ranks that `share` is for.
   init(
-    _ input: VisionInput, _ share: TowerShare, _ config: VisionConfig, on engine: Engine
+    _ input: VisionInput, _ share: TowerShare, _ config: VisionConfig,
+    group: any Communicator, on engine: Engine
   ) throws(Fault) {
     guard input.pixels.rowSize == config.patchValues else {
       throw Fault(
@@ -33,6 +44,13 @@ package struct TowerRows: Sendable {
     }
     pixels = share.isShared ? try Self.pick(input.pixels, share.own) : input.pixels
     placement = share.isShared ? Placement(tp: .split(0)) : .same
+    shared =
+      share.isShared
+      ? Shared(
+        patches: SharedRows(group: group, counts: share.patchCounts, order: share.patchOrder),
+        tokens: SharedRows(group: group, counts: share.tokenCounts, order: share.tokenOrder))
+      : nil
+    all = share.all
     var starts: [Int32] = [0]
     for slice in share.own { starts.append(starts[starts.count - 1] + Int32(slice.patches)) }
     slices = try SequenceLayout(starts: starts, realTokens: Int(starts.last ?? 0), on: engine)
@@ -58,16 +76,22 @@ package struct TowerRows: Sendable {
   /// All slices on one rank.
   package init(_ input: VisionInput, _ config: VisionConfig, on engine: Engine) throws(Fault) {
     let share = TowerShare(input.grids, config: config, rank: 0, of: 1)
-    try self.init(input, share, config, on: engine)
+    try self.init(input, share, config, group: SelfWorld(), on: engine)
+  }
+
+  /// The learned positions of the patches of all ranks; nil where each has all.
+  func whole(_ config: VisionConfig) -> (rows: any RowGathering, mix: WeightedRows.Mix)? {
+    shared.map { ($0.patches, Self.mix(all, config)) }
   }
 
   /// Bilinear mix of the four neighbours in the square table, corners aligned: rows in the order
   /// (y₀,x₀), (y₀,x₁), (y₁,x₀), (y₁,x₁).
-  private static func mix(_ own: [TowerShare.Slice], _ config: VisionConfig) -> WeightedRows.Mix {
+  private static func mix(_ slices: [TowerShare.Slice], _ config: VisionConfig) -> WeightedRows.Mix
+  {
     let side = config.positionSide
     var rows: [Int32] = []
     var weights: [Float] = []
-    for slice in own {
+    for slice in slices {
       let ys = Taps(count: slice.grid.h, side: side)
       let xs = Taps(count: slice.grid.w, side: side)
       for place in PatchPlaces(slice.grid, merge: config.mergeSize).places {

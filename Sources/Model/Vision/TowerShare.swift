@@ -1,6 +1,6 @@
 import Support
 
-/// Which temporal slices of a row each rank of a group runs through a frozen tower.
+/// Which temporal slices of a row each rank of a group runs through the tower.
 ///
 /// Slices do not see each other, so they can lie anywhere; the longest goes to the rank with the
 /// least work so far. A pure function of the grids: every rank comes to the same plan.
@@ -15,6 +15,8 @@ struct TowerShare: Sendable {
 
   /// This rank's slices, in order of appearance.
   let own: [Slice]
+  /// All slices, in order of appearance.
+  let all: [Slice]
   let isShared: Bool
   /// Patches, and tokens, of each rank.
   let patchCounts: [Int]
@@ -25,6 +27,7 @@ struct TowerShare: Sendable {
 
   init(_ grids: [PatchGrid], config: VisionConfig, rank: Int, of size: Int) {
     let slices = TowerShare.slices(grids)
+    all = slices
     isShared = size > 1
     guard isShared else {
       own = slices

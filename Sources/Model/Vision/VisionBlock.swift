@@ -25,18 +25,19 @@ public struct VisionBlock: Sendable {
   var trains: Bool {
     norm1.trains || norm2.trains || [qkv, projection, up, down].contains(where: \.trains)
   }
+  var adapts: Bool { [qkv, projection, up, down].contains(where: \.adapts) }
 
-  /// - Parameter x: `[p, hv]`, `same`, or `split(0)` when nothing is trained.
+  /// - Parameter x: `[p, hv]`, placed as `rows` says.
   func callAsFunction(_ x: Value, _ rows: TowerRows, in context: Context) throws(Fault) -> Value {
     let tape = context.tape
-    let epsilon = QwenVision.epsilon
-    let normed = try tape.layerNorm(x, norm1, epsilon: epsilon)
-    let fused = try qkv(normed, in: context)
+    let patches = rows.shared?.patches
+    let normed = try tape.layerNorm(x, norm1, patches)
+    let fused = try qkv(normed, patches, in: context)
     let rotated = try tape.rotaryEmbedding(fused, heads, rows.angles)
     let mixed = try tape.attention(rotated, heads, rows.slices, causal: false)
-    let middle = try tape.add(x, try projection(mixed, in: context))
-    let wide = try up(try tape.layerNorm(middle, norm2, epsilon: epsilon), in: context)
-    return try tape.add(middle, try down(try tape.gelu(wide, .tanh), in: context))
+    let middle = try tape.add(x, try projection(mixed, patches, in: context))
+    let wide = try up(try tape.layerNorm(middle, norm2, patches), patches, in: context)
+    return try tape.add(middle, try down(try tape.gelu(wide, .tanh), patches, in: context))
   }
 }
 
@@ -50,25 +51,30 @@ public struct PatchMerger: Sendable {
   let normsAfterJoining: Bool
   let mergedPatches: Int
 
-  var trains: Bool { norm.trains || fc1.trains || fc2.trains }
+  var adapts: Bool { fc1.adapts || fc2.adapts }
 
-  /// - Parameter x: `[p, hv]` in merge order.
+  /// - Parameters:
+  ///   - x: `[p, hv]` in merge order.
+  ///   - shared: how the ranks share the rows; nil where each has all.
   /// - Returns: `[p / merge², h]`, placed as `x`.
-  func callAsFunction(_ x: Value, in context: Context) throws(Fault) -> Value {
+  func callAsFunction(_ x: Value, _ shared: TowerRows.Shared?, in context: Context) throws(Fault)
+    -> Value
+  {
     let tape = context.tape
+    let tokens = shared?.tokens
     var x = x
     if normsAfterJoining { x = try tape.joinRows(x, count: mergedPatches) }
-    x = try tape.layerNorm(x, norm, epsilon: QwenVision.epsilon)
+    x = try tape.layerNorm(x, norm, normsAfterJoining ? tokens : shared?.patches)
     if !normsAfterJoining { x = try tape.joinRows(x, count: mergedPatches) }
-    let wide = try tape.gelu(try fc1(x, in: context), .exact)
-    return try fc2(wide, in: context)
+    let wide = try tape.gelu(try fc1(x, tokens, in: context), .exact)
+    return try fc2(wide, tokens, in: context)
   }
 }
 
 extension Tape {
-  fileprivate func layerNorm(_ x: Value, _ norm: WeightAndBias, epsilon: Float) throws(Fault)
-    -> Value
-  {
-    try layerNorm(x, norm.weight, norm.bias, epsilon: epsilon)
+  fileprivate func layerNorm(
+    _ x: Value, _ norm: WeightAndBias, _ rows: SharedRows?
+  ) throws(Fault) -> Value {
+    try layerNorm(x, norm.weight, norm.bias, epsilon: QwenVision.epsilon, rows: rows)
   }
 }

@@ -1,16 +1,13 @@
 import Support
 import Tensor
 
-// Rows that ranks have in unequal numbers: visual tokens under sequence parallelism, pictures of a
-// tower that is shared by whole pictures.
+// Rows that ranks have in unequal numbers, one rank after another: visual tokens under sequence
+// parallelism.
 //
-//   same     → split(0)  own rows     all-gather      scatterRows(counts:)
-//   split(0) → same      all-gather   own rows        collectRows(counts:)
+//   same → split(0)  own rows     all-gather      scatterRows(counts:)
 
 struct UnevenRows: Operation {
   static let name: StaticString = "unevenRows"
-  enum Gradient: Sendable { case allGather, ownRows }
-  let gradient: Gradient
   let group: any Communicator
   let counts: [Int]
   let dtype: DType
@@ -18,10 +15,7 @@ struct UnevenRows: Operation {
   var savedBytes: Int { 0 }
 
   func backward(_ dy: Tensor, wanting: Set<Int>) throws(Fault) -> [Tensor?] {
-    switch gradient {
-    case .allGather: return [try group.gathered(try dy.converted(to: dtype), counts: counts)]
-    case .ownRows: return [try group.ownRows(of: dy, counts: counts)]
-    }
+    [try group.gathered(try dy.converted(to: dtype), counts: counts)]
   }
 }
 
@@ -55,18 +49,7 @@ extension Context {
     return tape.record(
       try groups.tp.ownRows(of: x.tensor, counts: counts), x.placement.with(.tp, .split(0)),
       from: [x],
-      UnevenRows(gradient: .allGather, group: groups.tp, counts: counts, dtype: x.dtype))
-  }
-
-  /// `split(0) → same`: the rows of all ranks, `counts[r]` from rank r.
-  /// - Communication (tp): forward all-gather.
-  public func collectRows(_ x: Value, counts: [Int]) throws(Fault) -> Value {
-    try x.require(.tp, [.split(0)], in: "collectRows")
-    try require(
-      counts.count == groups.tp.size && x.tensor.rows == counts[groups.tp.rank], counts, x)
-    return tape.record(
-      try groups.tp.gathered(x.tensor, counts: counts), x.placement.with(.tp, .same), from: [x],
-      UnevenRows(gradient: .ownRows, group: groups.tp, counts: counts, dtype: x.dtype))
+      UnevenRows(group: groups.tp, counts: counts, dtype: x.dtype))
   }
 
   private func require(_ condition: Bool, _ counts: [Int], _ x: Value) throws(Fault) {

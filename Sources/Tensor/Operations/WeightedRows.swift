@@ -23,7 +23,9 @@ public struct WeightedRows: Operation {
   }
 
   let table: Parameter  // [n, h]
+  /// Of all rows that are summed.
   let mix: Mix
+  let rows: (any RowGathering)?
 
   /// Rows whose weighted gradients are formed together: a bound on memory, no sum depends on it.
   private static let chunkRows = 1024
@@ -31,7 +33,11 @@ public struct WeightedRows: Operation {
   public var savedBytes: Int { 0 }
 
   public func backward(_ dy: Tensor, wanting: Set<Int>) throws(Fault) -> [Tensor?] {
-    guard table.isTrainable else { return [dy] }
+    if table.isTrainable { try addGradient(try rows?.whole(dy) ?? dy) }
+    return [dy]
+  }
+
+  private func addGradient(_ dy: Tensor) throws(Fault) {
     let engine = dy.engine
     let sum = try Tensor.zeros(table.shape, .float32, on: engine)
     var start = 0
@@ -41,7 +47,6 @@ public struct WeightedRows: Operation {
       start = rows.upperBound
     }
     try table.addTreeSum(of: sum.reshaped([1, table.count]), over: nil)
-    return [dy]
   }
 
   private func add(_ dy: Tensor, _ rows: Range<Int>, into sum: Tensor) throws(Fault) {
@@ -61,14 +66,16 @@ public struct WeightedRows: Operation {
 
 extension Tape {
   /// - Parameters:
-  ///   - x: `[t, h]`, `same` over tp, or `split(0)` when the table is not trained.
+  ///   - x: `[t, h]`, `same` over tp, or `split(0)` when the table is not trained or `whole` is given.
   ///   - table: `[n, h]`.
+  ///   - whole: brings the rows of all ranks together, and how those are mixed.
   /// - Returns: `[t, h]`, placed as `x`, each of the two sums rounded once.
   /// - Throws: `SHAPE-101`, `PLACE-201`.
   public func addWeightedRows(
-    _ x: Value, _ table: Parameter, _ mix: WeightedRows.Mix
+    _ x: Value, _ table: Parameter, _ mix: WeightedRows.Mix,
+    whole: (rows: any RowGathering, mix: WeightedRows.Mix)? = nil
   ) throws(Fault) -> Value {
-    try x.requireWholeRows(trains: table.isTrainable, in: WeightedRows.name)
+    try x.requireWholeRows(trains: table.isTrainable && whole == nil, in: WeightedRows.name)
     try require(
       x.shape == [mix.count, table.shape[1]], WeightedRows.name, x,
       "[\(mix.count), \(table.shape[1])]")
@@ -77,6 +84,7 @@ extension Tape {
     let y = try Tensor(x.shape, x.dtype, on: x.tensor.engine)
     y.engine.add(x.tensor, mixed, into: y)
     return record(
-      y, x.placement, from: [x], trains: table.isTrainable, WeightedRows(table: table, mix: mix))
+      y, x.placement, from: [x], trains: table.isTrainable,
+      WeightedRows(table: table, mix: whole?.mix ?? mix, rows: whole?.rows))
   }
 }

@@ -31,6 +31,21 @@ import Testing
     }
   }
 
+  @Test("A row is found again by its mark, forwards, backwards and over groups of rows")
+  func marks() throws {
+    let reader = try openRows("\(Self.folder)/dictionary_zstd_v2.parquet")
+    var rows: [RawRow] = []
+    while let row = try reader.next() { rows.append(row) }
+    for place in [0, 5, 3, 129, 130, 131, 299, 2, 260, 259] {
+      try reader.move(to: rows[place].mark)
+      #expect(reader.mark == rows[place].mark)
+      #expect(try reader.next()?.columns == rows[place].columns, "row \(place)")
+    }
+    try reader.move(to: FileMark(offset: 300, line: 301))
+    #expect(try reader.next()?.mark == nil)
+    #expect(throws: Fault.self) { try reader.move(to: FileMark(offset: 301, line: 302)) }
+  }
+
   @Test("Times, decimals, unsigned numbers and bare bytes become texts and numbers")
   func kinds() throws {
     let rows = try Self.rows("\(Self.folder)/kinds.parquet")

@@ -33,7 +33,7 @@ import Testing
     #expect(try rig.run().savedBytes > 0)
   }
 
-  @Test("a trained tower: tp 2 and 4, with and without sequence parallelism")
+  @Test("a trained tower is shared by whole slices, with and without sequence parallelism")
   func trained() throws {
     for dtype in [DType.float32, .bfloat16] {
       var rig = rig()

@@ -135,7 +135,9 @@ enum TrainingRules {
 
   private static let schedule: [OptionRule<TrainingOptions>] = [
     OptionRule("length_of_training") { options in
+      // Data can be examined without saying how long they will be trained on.
       options.schedule.trainIters == nil && options.schedule.maxEpochs == nil
+        && !options.run.doctor
         ? "either train-iters or train-samples should be provided: set --max_epochs or --train_iters"
         : nil
     },
