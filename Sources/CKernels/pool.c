@@ -40,10 +40,7 @@ struct ck_pool {
   ck_item_fn fn;
   void *ctx;
   int busy; /* written by the caller only, read by nested calls of the same job */
-#if defined(__linux__)
-  cpu_set_t before;
-  int pinned;
-#else
+#if !defined(__linux__)
   pthread_mutex_t lock;
   pthread_cond_t changed;
 #endif
@@ -165,18 +162,20 @@ void ck_pool_run(ck_pool *p, long items, ck_item_fn fn, void *ctx) {
   p->busy = 0;
 }
 
-static void pin_threads(ck_pool *p) {
+/* Worker i to the i-th CPU of this process. The caller stays free: threads that it starts later
+ * (reading data, writing checkpoints) inherit its CPUs. With fewer CPUs than threads nothing is
+ * pinned. */
+static void pin_workers(ck_pool *p) {
 #if defined(__linux__)
-  if (sched_getaffinity(0, sizeof p->before, &p->before) != 0) return;
-  p->pinned = 1;
+  cpu_set_t allowed, one;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  if (CPU_COUNT(&allowed) < p->threads) return;
   int index = 0;
-  for (int cpu = 0; cpu < CPU_SETSIZE && index < p->threads; cpu++) {
-    if (!CPU_ISSET(cpu, &p->before)) continue;
-    cpu_set_t one;
+  for (int cpu = 0; cpu < CPU_SETSIZE && index <= p->started; cpu++) {
+    if (!CPU_ISSET(cpu, &allowed)) continue;
     CPU_ZERO(&one);
     CPU_SET(cpu, &one);
-    pthread_t id = index ? p->workers[index - 1].id : pthread_self();
-    if (index <= p->started) pthread_setaffinity_np(id, sizeof one, &one);
+    if (index) pthread_setaffinity_np(p->workers[index - 1].id, sizeof one, &one);
     index++;
   }
 #else
@@ -205,7 +204,7 @@ ck_pool *ck_pool_create(int threads, int pin) {
     }
     p->started++;
   }
-  if (pin) pin_threads(p);
+  if (pin) pin_workers(p);
   return p;
 }
 
@@ -215,9 +214,7 @@ void ck_pool_destroy(ck_pool *p) {
   atomic_fetch_add(&p->wake, 1);
   wake_up(p, &p->wake, INT_MAX);
   for (int i = 0; i < p->started; i++) pthread_join(p->workers[i].id, NULL);
-#if defined(__linux__)
-  if (p->pinned) pthread_setaffinity_np(pthread_self(), sizeof p->before, &p->before);
-#else
+#if !defined(__linux__)
   pthread_mutex_destroy(&p->lock);
   pthread_cond_destroy(&p->changed);
 #endif

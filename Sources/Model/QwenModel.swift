@@ -40,6 +40,7 @@ public struct QwenModel: Sendable {
   public func initialize(seed: Int) throws(Fault) {
     try text.initialize(seed: seed)
     try vision?.initialize(seed: seed)
+    parameters.first?.tensor.engine.arena.trim()
   }
 
   /// Fills every weight of this rank.
@@ -48,6 +49,8 @@ public struct QwenModel: Sendable {
     for parameter in parameters where !parameter.role.isAdapter {
       try parameter.load(from: source)
     }
+    // Buffers of whole fp32 weights fit nothing that a training step asks for.
+    parameters.first?.tensor.engine.arena.trim()
   }
 }
 

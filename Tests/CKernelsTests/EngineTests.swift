@@ -1,5 +1,12 @@
 import CKernels
+import Foundation
 import Testing
+
+/// CPUs the calling thread may run on, as Linux writes them; nil elsewhere.
+private func allowedCPUs() -> Substring? {
+  let status = try? String(contentsOfFile: "/proc/thread-self/status", encoding: .utf8)
+  return status?.split(separator: "\n").first { $0.hasPrefix("Cpus_allowed:") }
+}
 
 @Suite struct EngineTests {
   @Test("the portable level exists everywhere and absent levels are refused")
@@ -41,10 +48,12 @@ import Testing
     }
   }
 
-  @Test("an engine pins its threads and gives the caller its CPUs back")
+  @Test("an engine pins its workers and leaves the caller all its CPUs")
   func pinning() {
+    let before = allowedCPUs()
     let engine = ck_engine_create(2, 1, Int32(bitPattern: CK_PORTABLE.rawValue))
     #expect(engine != nil)
+    #expect(allowedCPUs() == before)
     let x = Buffer(CK_F32, 300_000)
     ck_fill(engine, x.count, 2, x.floats)
     #expect((0..<x.count).allSatisfy { x.floats[$0] == 2 })

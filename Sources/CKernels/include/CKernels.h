@@ -39,7 +39,8 @@ typedef enum {
 /* Threads, scratch and variant table of one rank. Not shared between ranks; one caller at a time. */
 typedef struct ck_engine ck_engine;
 
-/* threads >= 1 counts the caller. pin: 1 pins worker i to the i-th CPU this process may use.
+/* threads >= 1 counts the caller. pin: 1 pins worker i to the i-th CPU this process may use, if
+ * there are as many; the caller stays where it is.
  * level < 0 takes the best the CPU has. Returns NULL if the level is not available. */
 ck_engine *ck_engine_create(int threads, int pin, int level);
 void ck_engine_destroy(ck_engine *e);

@@ -50,8 +50,8 @@ public enum BenchEntry {
     case "collectives": try CollectiveBench(bench).run()
     case "step": try StepBench(bench).run()
     case "data":
-      if bench.world.rank == 0 { try DataBench(options: bench.options).run() }
-    case "generate": try GenerateBench(options: bench.options, world: bench.world).run()
+      if bench.world.rank == 0 { try DataBench(bench).run() }
+    case "generate": try GenerateBench(bench).run()
     default:
       throw Fault(
         .refusedOption, "megatron-bench \(kind) is not built yet", at: .flag("kinds"),

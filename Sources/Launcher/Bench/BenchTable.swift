@@ -53,20 +53,50 @@ struct BenchTable {
       + "\(first["threads"]?.int ?? 1) thread(s), \(first["ranks"]?.int ?? 1) rank(s); \(clock).\n\n"
       + "| kind | operation | dtype | shape | median | spread | rate | share of peak |\n"
       + "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
-    for line in lines { text += row(line) + "\n" }
+    let kind = first["clock"]?.string ?? "wall"
+    for line in lines { text += row(line, kind) + "\n" }
     return text
   }
 
-  private static func row(_ line: JSONObject) -> String {
-    let shape = line["shape"]?.object?.members.map { "\($0.key) \(cell($0.value))" } ?? []
-    let unit = line["GF/s"] == nil ? "GB/s" : "GF/s"
-    var cells = ["kind", "operation", "dtype"].map { line[$0].map(cell) ?? "" }
-    cells.append(shape.joined(separator: ", "))
-    cells.append(milliseconds(line["median"]?.double ?? 0))
+  private static func row(_ line: JSONObject, _ clock: String) -> String {
+    let operation = line["operation"] ?? line["case"]
+    var cells = [line["kind"], operation, line["dtype"]].map { $0.map(cell) ?? "" }
+    cells.append(shape(line).joined(separator: ", "))
+    let isProcessorTime = clock == "cpu"
+    let seconds = [
+      "median", isProcessorTime ? "cpu_seconds" : "wall_seconds",
+      isProcessorTime ? "cpu_s" : "wall_s",
+    ]
+    cells.append(milliseconds(seconds.lazy.compactMap { line[$0]?.double }.first ?? 0))
     cells.append(percent(line["spread"]))
-    cells.append(line[unit].map { "\(cell($0)) \(unit)" } ?? "")
+    cells.append(rate(line, isProcessorTime))
     cells.append(percent(line["share_of_peak"]))
     return "| " + cells.joined(separator: " | ") + " |"
+  }
+
+  /// What was measured: kernels say it in one member, generation and data in several.
+  private static func shape(_ line: JSONObject) -> [String] {
+    if let members = line["shape"]?.object?.members {
+      return members.map { "\($0.key) \(cell($0.value))" }
+    }
+    return ["model", "batch", "prompt", "count"].compactMap { key in
+      line[key].map { key == "model" ? cell($0) : "\(key) \(cell($0))" }
+    }
+  }
+
+  private static func rate(_ line: JSONObject, _ isProcessorTime: Bool) -> String {
+    let rates = [
+      ("GF/s", "GF/s"), ("GB/s", "GB/s"),
+      (isProcessorTime ? "tokens_per_cpu_second" : "tokens_per_second", "tokens/s"),
+      (isProcessorTime ? "per_cpu_s" : "per_s", "\(line["unit"]?.string ?? "")/s"),
+    ]
+    let tokens = line["kind"]?.string == "step" ? line["tokens_per_second"]?.double : nil
+    for (key, unit) in rates {
+      guard let value = line[key]?.double else { continue }
+      let text = String(format: value < 1000 ? "%.4g" : "%.0f", value) + " " + unit
+      return text + (tokens.map { String(format: ", %.0f tokens/s", $0) } ?? "")
+    }
+    return ""
   }
 
   private static func percent(_ value: JSONValue?) -> String {

@@ -5,7 +5,9 @@ import Support
 
 /// `megatron-bench --kinds data`: pictures, frames and bytes of text per second on one thread.
 struct DataBench {
-  let options: BenchOptions
+  let bench: BenchContext
+  private var options: BenchOptions { bench.options }
+  init(_ bench: BenchContext) { self.bench = bench }
 
   /// - Throws: `OPT-103` without files, faults of the files.
   func run() throws(Fault) {
@@ -37,7 +39,7 @@ struct DataBench {
       repeats += 1
     }
     var line = JSONObject([
-      ("bench", .string("data")), ("case", .string(measurement.name)),
+      ("kind", .string("data")), ("bench", .string("data")), ("case", .string(measurement.name)),
       ("unit", .string(measurement.unit)), ("count", JSONValue(measurement.count)),
     ])
     for (key, value) in measurement.facts.members { line[key] = value }
@@ -46,6 +48,6 @@ struct DataBench {
     line["repeats"] = JSONValue(repeats)
     line["per_s"] = JSONValue(Double(measurement.count) / best.wall)
     line["per_cpu_s"] = JSONValue(Double(measurement.count) / best.cpu)
-    Terminal.write(JSONValue.object(line).write(.python) + "\n", to: .output)
+    try bench.say(line.members)
   }
 }

@@ -11,34 +11,35 @@ import Tensor
 /// decode: seconds of one step over all rows, after a prompt of `context` tokens; at batch 1 beside
 /// the rate the weights are read at.
 struct GenerateBench {
-  let options: BenchOptions
-  let world: any Communicator
+  let bench: BenchContext
+  private var options: BenchOptions { bench.options }
+  init(_ bench: BenchContext) { self.bench = bench }
 
   func run() throws(Fault) {
     guard let folder = options.model.model else {
       throw Fault(.wrongOptions, "generation needs a model", at: .flag("model"))
     }
     let config = try QwenConfig(folder: folder)
-    let (_, groups) = try RankGroups.make(world, MeshShape(options.parallel), config)
-    let engine = try options.run.engine(options.report.launch)
+    let (_, groups) = try RankGroups.make(bench.world, MeshShape(options.parallel), config)
+    let engine = bench.engine
     for dtype in types {
       let model = try QwenModel(
         config, layout: groups.layout, dtype: dtype, router: RouterOptions(config), on: engine)
       try model.initialize(seed: 1)
       try model.text.prepareForGeneration()
-      let bench = ModelBench(
+      let measured = ModelBench(
         model: model,
         setting: GenerationSetting(
           engine: engine, groups: groups.model,
           rowSharers: groups.rowSharers(hasExperts: config.experts != nil)),
-        repeats: options.bench.repeats, isWriter: world.rank == 0,
+        bench: bench,
         name: folder.split(separator: "/").last.map(String.init) ?? folder)
       for prompt in sizes(\.prompts) where prompt <= config.maxPositions {
-        try bench.prefill(prompt)
+        try measured.prefill(prompt)
       }
       for batch in sizes(\.batches) {
         for context in sizes(\.contexts) where context + new <= config.maxPositions {
-          try bench.decode(batch, context: context, new: new)
+          try measured.decode(batch, context: context, new: new)
         }
       }
     }
@@ -59,8 +60,7 @@ struct GenerateBench {
 private struct ModelBench {
   let model: QwenModel
   let setting: GenerationSetting
-  let repeats: Int
-  let isWriter: Bool
+  let bench: BenchContext
   let name: String
 
   private func tokens(_ count: Int, _ seed: Int) -> [Int32] {
@@ -97,7 +97,7 @@ private struct ModelBench {
     -> Times
   {
     var times = Times()
-    for i in 0...repeats {
+    for i in 0...bench.options.bench.repeats {
       let (wall, cpu) = try body(i == 0)
       // The first run pays for memory that later ones use again.
       if i > 0 {
@@ -120,7 +120,7 @@ private struct ModelBench {
       let cache = model.text.newCache()
       return try clock { () throws(Fault) in try feed(prompt, cache) }
     }
-    say(
+    try say(
       "prefill", 1, length, times,
       [
         ("tokens_per_second", JSONValue(Double(length) / times.wall)),
@@ -140,7 +140,7 @@ private struct ModelBench {
       return (wall / Double(steps), cpu / Double(steps))
     }
     let bytes = Double(bytesPerStep)
-    say(
+    try say(
       "decode", batch, context, times,
       [
         ("tokens_per_second", JSONValue(Double(batch) / times.wall)),
@@ -170,9 +170,8 @@ private struct ModelBench {
   private func say(
     _ kind: String, _ batch: Int, _ prompt: Int, _ times: Times,
     _ rest: [(key: String, value: JSONValue)]
-  ) {
-    guard isWriter else { return }
-    let record = JSONObject(
+  ) throws(Fault) {
+    try bench.say(
       [
         ("kind", .string("generate")), ("case", .string(kind)), ("model", .string(name)),
         ("level", .string("\(setting.engine.level)")),
@@ -181,6 +180,5 @@ private struct ModelBench {
         ("prompt", JSONValue(prompt)), ("wall_seconds", JSONValue(times.wall)),
         ("cpu_seconds", JSONValue(times.cpu)), ("repeats", JSONValue(times.walls.count)),
       ] + rest + [("peak_rss_bytes", JSONValue(ProcessMemory.peakBytes))])
-    Terminal.write(JSONValue.object(record).write(.python) + "\n", to: .output)
   }
 }

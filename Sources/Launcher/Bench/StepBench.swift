@@ -34,7 +34,7 @@ struct StepBench {
         model.parameters, tensorRank: groups.tp.rank, expertTensorRank: groups.etp.rank),
       groups: OptimizerGroups(
         dataParallel: groups.dp, expertDataParallel: groups.edp, world: bench.world),
-      options: OptimizerOptions(), engine: engine)
+      options: Self.states, engine: engine)
     let row = try row(config, groups)
     var result = StepResults()
     for step in 0...options.bench.steps {
@@ -62,6 +62,14 @@ struct StepBench {
     choice.form = .published
     choice.targets = config.experts == nil ? ["all-linear"] : ["all-linear", "all-router"]
     return try choice.plan(for: NameMap(config))
+  }
+
+  /// AdamW with fp32 moments and exact fp32 masters, bf16 weights being their upper half
+  /// (`use_precision_aware_optimizer`): 16 bytes a parameter.
+  private static var states: OptimizerOptions {
+    var options = OptimizerOptions()
+    options.isPrecisionAware = true
+    return options
   }
 
   /// Random tokens; labels at the first `trained` part of every 64.

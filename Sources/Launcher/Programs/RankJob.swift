@@ -53,6 +53,14 @@ public enum RankJob {
   static func threads(_ flag: Int?, launch: LaunchEnvironment) -> Int {
     flag ?? max(1, ProcessInfo.processInfo.activeProcessorCount / max(1, launch.world.localSize))
   }
+
+  /// Whether compute threads are bound to one CPU each: where this process has the node to itself, or
+  /// where it was given CPUs of its own (`mpirun --bind-to`). Ranks without a binding would all take
+  /// the first ones.
+  static func pins(_ launch: LaunchEnvironment) -> Bool {
+    let info = ProcessInfo.processInfo
+    return launch.world.localSize == 1 || info.activeProcessorCount < info.processorCount
+  }
 }
 
 extension RunFlags {
@@ -68,7 +76,7 @@ extension RunFlags {
     case .avx512BF16: level = KernelLevel.avx512bf16
     }
     return try Engine(
-      threads: RankJob.threads(threads, launch: launch), level: level,
+      threads: RankJob.threads(threads, launch: launch), pinned: RankJob.pins(launch), level: level,
       multiplier: gemmBackend == .openblas ? .openBLAS : .own)
   }
 

@@ -93,11 +93,24 @@ struct BenchTests {
       ("shape", .object(JSONObject([("m", JSONValue(3))]))), ("median", JSONValue(0.5)),
       ("spread", JSONValue(0.25)), ("GF/s", JSONValue(12.0)), ("share_of_peak", JSONValue(0.5)),
     ])
-    try BenchTable(file).write([line])
+    let generated = JSONObject([
+      ("kind", .string("generate")), ("case", .string("decode")), ("dtype", .string("bfloat16")),
+      ("model", .string("small")), ("batch", JSONValue(2)), ("cpu_seconds", JSONValue(0.25)),
+      ("tokens_per_cpu_second", JSONValue(8.0)),
+    ])
+    let read = JSONObject([
+      ("kind", .string("data")), ("case", .string("decode a.png")), ("unit", .string("pictures")),
+      ("count", JSONValue(3)), ("cpu_s", JSONValue(0.5)), ("per_cpu_s", JSONValue(6.0)),
+    ])
+    try BenchTable(file).write([line, generated, read])
     let text = try String(contentsOfFile: file, encoding: .utf8)
     #expect(text.hasPrefix("before\n\(BenchTable.begin)\nM; level avx2;"))
     #expect(
       text.contains("| gemm | forward | float32 | m 3 | 500.0 ms | 25 % | 12 GF/s | 50 % |\n"))
+    #expect(
+      text.contains(
+        "| generate | decode | bfloat16 | small, batch 2 | 250.0 ms |  | 8 tokens/s |  |\n"))
+    #expect(text.contains("| data | decode a.png |  | count 3 | 500.0 ms |  | 6 pictures/s |  |\n"))
     #expect(text.hasSuffix("\(BenchTable.end)\nafter\n"))
     #expect(!text.contains("old"))
     let bare = try folder.write("bare.md", "nothing")
