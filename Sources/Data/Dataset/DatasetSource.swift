@@ -19,16 +19,18 @@ public struct SourceOptions: Sendable, Equatable {
   public var caches = HubCaches(environment: [:])
   /// Downloads what is missing; nil: nothing is downloaded.
   public var hub: HubClient?
-  /// Where archives of clips are unpacked.
-  public var clipFolder = "/tmp/megatron-sft-clips"
+  /// Where archives of clips are unpacked; a folder of the user's own, because what lies there is
+  /// trusted.
+  public var clipFolder = PathText.expanded("~/.cache/megatron-sft/clips")
   public init() {}
 
   /// Caches, hub and folder for clips as the environment tells.
   public mutating func use(_ hub: HubClient, environment: [String: String]) {
     self.hub = hub
     caches = hub.settings.caches
-    let cache = environment["XDG_CACHE_HOME"] ?? (environment["HOME"] ?? "/tmp") + "/.cache"
-    clipFolder = cache + "/megatron-sft/clips"
+    if let cache = environment["XDG_CACHE_HOME"] ?? environment["HOME"].map({ $0 + "/.cache" }) {
+      clipFolder = cache + "/megatron-sft/clips"
+    }
   }
 }
 

@@ -110,27 +110,9 @@ struct HuggingFaceWriter: RepositoryWriter {
         HTTPRequest(
           post: "\(base)/\(name.id).git/info/lfs/objects/batch", .object(body),
           type: Self.largeFileType), name.title)
-      try send(Array(part), try answer.json(name.title)["objects"]?.array ?? [], begin)
-    }
-  }
-
-  private func send(
-    _ files: [PushFolder.File], _ answers: [JSONValue], _ begin: (PushFolder.File) -> Void
-  ) throws(Fault) {
-    let objects = Dictionary(answers.map { ($0["oid"]?.string ?? "", $0) }) { first, _ in first }
-    var sent: Set<String> = []
-    for file in files where sent.insert(file.sha256).inserted {
-      guard let object = objects[file.sha256] else {
-        throw Fault(.badHubAnswer, "\(name.title): the hub does not say where \(file.path) goes")
-      }
-      if let error = object["error"], !error.isNull {
-        throw Fault(
-          .badHubAnswer, "\(file.path): the hub refuses the content",
-          found: error["message"]?.string ?? error.write())
-      }
-      guard let actions = object["actions"], !actions.isNull else { continue }
-      begin(file)
-      try LargeFileUpload(client: client, file: file, actions: actions, access: .nobody).run()
+      try LargeFileUpload.send(
+        Array(part), as: try answer.json(name.title)["objects"]?.array ?? [], to: name,
+        by: client, access: .nobody, begin)
     }
   }
 

@@ -90,3 +90,29 @@ struct LargeFileUpload {
     Fault(.badHubAnswer, "\(file.path): the hub's way to upload it cannot be used", found: what)
   }
 }
+
+extension LargeFileUpload {
+  /// Sends each content once, where it does not lie yet.
+  /// - Parameter answers: the `objects` of the batch answer.
+  /// - Throws: `HUB-105` for a content that the hub refuses or says nothing of; as `run`.
+  static func send(
+    _ files: [PushFolder.File], as answers: [JSONValue], to name: RepositoryName,
+    by client: HTTPClient, access: HTTPRequest.Access, _ begin: (PushFolder.File) -> Void
+  ) throws(Fault) {
+    let objects = Dictionary(answers.map { ($0["oid"]?.string ?? "", $0) }) { first, _ in first }
+    var sent: Set<String> = []
+    for file in files where sent.insert(file.sha256).inserted {
+      guard let object = objects[file.sha256] else {
+        throw Fault(.badHubAnswer, "\(name.title): the hub does not say where \(file.path) goes")
+      }
+      if let error = object["error"], !error.isNull {
+        throw Fault(
+          .badHubAnswer, "\(file.path): the hub refuses the content",
+          found: error["message"]?.string ?? error.write())
+      }
+      guard let actions = object["actions"], !actions.isNull else { continue }
+      begin(file)
+      try LargeFileUpload(client: client, file: file, actions: actions, access: access).run()
+    }
+  }
+}

@@ -82,23 +82,9 @@ struct ModelScopeWriter: RepositoryWriter {
             JSONObject([("operation", .string("upload")), ("objects", .array(objects))]))),
         name.title)
       let list = try ModelScopeReader.data(answer, name.title)["objects"]?.array ?? []
-      try send(Array(part), list, begin)
-    }
-  }
-
-  private func send(
-    _ files: [PushFolder.File], _ answers: [JSONValue], _ begin: (PushFolder.File) -> Void
-  ) throws(Fault) {
-    let objects = Dictionary(answers.map { ($0["oid"]?.string ?? "", $0) }) { first, _ in first }
-    var sent: Set<String> = []
-    for file in files where sent.insert(file.sha256).inserted {
-      guard let object = objects[file.sha256] else {
-        throw Fault(.badHubAnswer, "\(name.title): the hub does not say where \(file.path) goes")
-      }
-      guard let actions = object["actions"], !actions.isNull else { continue }
-      begin(file)
       // Contents go to a host of their own below the hub's domain, which asks for the token too.
-      try LargeFileUpload(client: client, file: file, actions: actions, access: .site).run()
+      try LargeFileUpload.send(
+        Array(part), as: list, to: name, by: client, access: .site, begin)
     }
   }
 
