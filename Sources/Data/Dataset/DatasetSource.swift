@@ -21,7 +21,7 @@ public struct SourceOptions: Sendable, Equatable {
   public var hub: HubClient?
   /// Where archives of clips are unpacked; a folder of the user's own, because what lies there is
   /// trusted.
-  public var clipFolder = PathText.expanded("~/.cache/megatron-sft/clips")
+  public var clipFolder = NSHomeDirectory() + "/.cache/megatron-sft/clips"
   public init() {}
 
   /// Caches, hub and folder for clips as the environment tells.
