@@ -96,14 +96,10 @@ struct HuggingFaceWriter: RepositoryWriter {
   ) throws(Fault) {
     for start in stride(from: 0, to: files.count, by: Self.batch) {
       let part = files[start..<min(start + Self.batch, files.count)]
-      let objects = part.map { file in
-        JSONValue.object(
-          JSONObject([("oid", .string(file.sha256)), ("size", JSONValue(file.size))]))
-      }
       let body = JSONObject([
         ("operation", .string("upload")),
         ("transfers", .array([.string("basic"), .string("multipart")])),
-        ("objects", .array(objects)), ("hash_algo", .string("sha256")),
+        ("objects", LargeFileUpload.objects(part)), ("hash_algo", .string("sha256")),
         ("ref", .object(JSONObject([("name", .string("main"))]))),
       ])
       let answer = try client.send(

@@ -28,7 +28,7 @@ struct LargeFileUpload {
     guard let verify = actions["verify"], let place = address(verify) else { return }
     var request = HTTPRequest(
       post: place,
-      .object(JSONObject([("oid", .string(file.sha256)), ("size", JSONValue(file.size))])))
+      Self.object(file))
     request.headers += Self.lines(verify["header"]?.object ?? JSONObject())
     _ = try client.send(request, file.path)
   }
@@ -92,6 +92,15 @@ struct LargeFileUpload {
 }
 
 extension LargeFileUpload {
+  /// How the batch API names contents.
+  static func objects(_ files: some Sequence<PushFolder.File>) -> JSONValue {
+    .array(files.map { object($0) })
+  }
+
+  private static func object(_ file: PushFolder.File) -> JSONValue {
+    .object(JSONObject([("oid", .string(file.sha256)), ("size", JSONValue(file.size))]))
+  }
+
   /// Sends each content once, where it does not lie yet.
   /// - Parameter answers: the `objects` of the batch answer.
   /// - Throws: `HUB-105` for a content that the hub refuses or says nothing of; as `run`.

@@ -25,11 +25,11 @@ struct ModelScopeWriter: RepositoryWriter {
 
   /// The hub shows no model without it.
   var extra: [String: [UInt8]] {
-    let stub = JSONObject([
+    let facts = JSONObject([
       ("framework", .string("pytorch")), ("task", .string("text-generation")),
       ("allow_remote", .bool(true)),
     ])
-    return ["configuration.json": Array(JSONValue.object(stub).write(.python).utf8)]
+    return ["configuration.json": Array(JSONValue.object(facts).write(.python).utf8)]
   }
 
   func prepare(isPrivate: Bool) throws(Fault) {
@@ -71,15 +71,13 @@ struct ModelScopeWriter: RepositoryWriter {
   ) throws(Fault) {
     for start in stride(from: 0, to: files.count, by: Self.batch) {
       let part = files[start..<min(start + Self.batch, files.count)]
-      let objects = part.map { file in
-        JSONValue.object(
-          JSONObject([("oid", .string(file.sha256)), ("size", JSONValue(file.size))]))
-      }
       let answer = try client.send(
         HTTPRequest(
           post: "\(repos)/info/lfs/objects/batch",
           .object(
-            JSONObject([("operation", .string("upload")), ("objects", .array(objects))]))),
+            JSONObject([
+              ("operation", .string("upload")), ("objects", LargeFileUpload.objects(part)),
+            ]))),
         name.title)
       let list = try ModelScopeReader.data(answer, name.title)["objects"]?.array ?? []
       // Contents go to a host of their own below the hub's domain, which asks for the token too.
