@@ -3,6 +3,9 @@ import Support
 
 /// Copies of a matrix with rows and columns exchanged, for elements of 1, 2, 4 or 8 bytes.
 enum ElementTranspose {
+  /// Half of a second-level cache of 1 MiB; narrower strips use less of each line that they load.
+  private static let stripBytes = 512 << 10
+
   /// `target[c, r] = source[r, c]`; strides count elements. The two share no memory.
   static func copy(
     _ source: UnsafeRawPointer, rowStride: Int, rows: Int, columns: Int, elementSize: Int,
@@ -16,17 +19,19 @@ enum ElementTranspose {
   /// still in the cache when they are used.
   /// - Parameters:
   ///   - source: `[rows, rowStride]`, of which the columns `columns` are turned.
+  ///   - room: lends memory of so many bytes, which is not that of `source`.
   ///   - emit: gets bytes of `[some, rows]`.
   static func strips(
     _ source: UnsafeRawPointer, rowStride: Int, rows: Int, columns: Range<Int>, elementSize: Int,
-    through memory: StreamMemory, _ emit: (UnsafeRawBufferPointer) throws(Fault) -> Void
+    room: (Int) -> UnsafeMutableRawBufferPointer,
+    _ emit: (UnsafeRawBufferPointer) throws(Fault) -> Void
   ) throws(Fault) {
     let bytes = rows * elementSize
     guard bytes > 0 else { return }
     // Whole squares of the kernel, which has lines of 64 bytes.
     let square = max(64 / elementSize, 1)
-    let step = max(CacheParts.partBytes / bytes / square, 1) * square
-    let turned = memory.turned(step * bytes)
+    let step = max(stripBytes / bytes / square, 1) * square
+    let turned = room(step * bytes)
     for first in stride(from: columns.lowerBound, to: columns.upperBound, by: step) {
       let count = min(step, columns.upperBound - first)
       copy(

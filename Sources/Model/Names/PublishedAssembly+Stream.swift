@@ -24,7 +24,7 @@ extension PublishedAssembly {
         guard let from = bytes.baseAddress else { return }
         try ElementTranspose.strips(
           from, rowStride: width, rows: piece.count, columns: 0..<width, elementSize: dtype.size,
-          through: memory, emit)
+          room: memory.assembled, emit)
       }
     }
   }

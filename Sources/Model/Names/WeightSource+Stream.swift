@@ -65,7 +65,7 @@ extension PublishedWeightSource {
         guard let from = block.baseAddress else { return }
         try ElementTranspose.strips(
           from, rowStride: stride, rows: width, columns: columns, elementSize: size,
-          through: memory, emit)
+          room: memory.turned, emit)
       }
     }
   }

@@ -4,8 +4,8 @@ public final class StreamMemory {
   /// Bytes of a transfer from a file, where nothing else is asked for.
   public static let transferBytes = 4 << 20
 
-  private enum Kind: Int { case transfer, gathered, turned }
-  private var blocks: [AlignedBlock?] = [nil, nil, nil]
+  private enum Kind: Int { case transfer, gathered, turned, assembled }
+  private var blocks: [AlignedBlock?] = [nil, nil, nil, nil]
 
   public init() {}
 
@@ -30,8 +30,13 @@ public final class StreamMemory {
     UnsafeMutableRawBufferPointer(rebasing: block(.gathered, count).bytes[..<count])
   }
 
-  /// Room for `count` bytes of a matrix whose rows and columns were exchanged.
+  /// Room for `count` bytes of a matrix that a source hands on with rows and columns exchanged.
   public func turned(_ count: Int) -> UnsafeMutableRawBufferPointer {
     UnsafeMutableRawBufferPointer(rebasing: block(.turned, count).bytes[..<count])
+  }
+
+  /// Room for `count` bytes that are made of what a source hands on.
+  public func assembled(_ count: Int) -> UnsafeMutableRawBufferPointer {
+    UnsafeMutableRawBufferPointer(rebasing: block(.assembled, count).bytes[..<count])
   }
 }
