@@ -83,7 +83,7 @@ final class GradientBuffer {
   /// Sets the gradients of parameters that no layer has touched to zero.
   func clearUnwritten(_ tensor: Tensor, written: [Bool]) {
     for (i, isWritten) in written.enumerated() where !isWritten {
-      tensor.elements(layout.slots[i].range).clear()
+      engine.clear(tensor.elements(layout.slots[i].range))
     }
   }
 
