@@ -123,3 +123,11 @@ void ck_fill(ck_engine *e, long n, float value, float *y) {
   ck_map_ctx s = {.value = value, .out = y};
   over_elements(e, n, 4, e->table->fill, &s);
 }
+
+static void zero_range(void *ctx, long begin, long end) {
+  memset((char *)ctx + begin, 0, (size_t)(end - begin));
+}
+
+void ck_zero(ck_engine *e, size_t bytes, void *y) {
+  ck_parallel(e, (long)bytes, 1L << 20, zero_range, y);
+}

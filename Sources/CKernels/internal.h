@@ -158,7 +158,6 @@ typedef struct ck_attention_plan ck_attention_plan;
 typedef struct ck_cached_plan ck_cached_plan;
 
 /* ck_gemm_grouped of weights in panels (inference/panels.c). */
-void ck_panel_gemm_grouped(ck_engine *e, const ck_gemm_args *list, long count);
 
 /* One level: every entry works on a range [begin, end) of the context named in its comment. */
 typedef struct {

@@ -49,7 +49,7 @@ void ck_from_f8e4m3(ck_engine *e, long n, const uint8_t *x, float scale, float *
 }
 
 /* One result per piece, then all of them by the caller. */
-enum { REDUCE_GRAIN = 1 << 16 };
+enum { REDUCE_GRAIN = 1 << 14 };
 
 float ck_absmax(ck_engine *e, long n, ck_dtype type, const void *x) {
   if (n <= 0) return 0;

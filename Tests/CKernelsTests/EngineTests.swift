@@ -59,4 +59,89 @@ private func allowedCPUs() -> Substring? {
     #expect((0..<x.count).allSatisfy { x.floats[$0] == 2 })
     ck_engine_destroy(engine)
   }
+
+  @Test("each worker of a pinned engine is bound to one CPU of its own among those of the caller")
+  func workerCPUs() throws {
+    let allowed = try #require(AffinityRecord.ofThisThread())
+    let threads = min(allowed.count, 4)
+    for isPinned in [true, false] {
+      let engine = ck_engine_create(
+        Int32(threads), isPinned ? 1 : 0, Int32(bitPattern: CK_PORTABLE.rawValue))
+      let record = AffinityRecord()
+      // Whoever is awake takes the pieces: again until every worker had one.
+      for _ in 0..<2000 where record.sets.count < threads {
+        ck_parallel(
+          engine, 4 * threads, 1,
+          { context, _, _ in
+            guard let context else { return }
+            Unmanaged<AffinityRecord>.fromOpaque(context).takeUnretainedValue().note()
+            usleep(200)
+          }, Unmanaged.passUnretained(record).toOpaque())
+      }
+      ck_engine_destroy(engine)
+      var sets = record.sets
+      try #require(sets.count == threads)
+      #expect(sets.removeValue(forKey: pthread_self()) == allowed)
+      for set in sets.values {
+        #expect(isPinned ? set.count == 1 && allowed.isSuperset(of: set) : set == allowed)
+      }
+      if isPinned { #expect(Set(sets.values).count == threads - 1) }
+    }
+  }
+
+  @Test("more threads than CPUs are not pinned")
+  func tooManyThreads() throws {
+    let allowed = try #require(AffinityRecord.ofThisThread())
+    let engine = ck_engine_create(
+      Int32(allowed.count + 1), 1, Int32(bitPattern: CK_PORTABLE.rawValue))
+    let record = AffinityRecord()
+    for _ in 0..<2000 where record.sets.count < 2 {
+      ck_parallel(
+        engine, 4 * (allowed.count + 1), 1,
+        { context, _, _ in
+          guard let context else { return }
+          Unmanaged<AffinityRecord>.fromOpaque(context).takeUnretainedValue().note()
+          usleep(200)
+        }, Unmanaged.passUnretained(record).toOpaque())
+    }
+    ck_engine_destroy(engine)
+    #expect(record.sets.count >= 2)
+    #expect(record.sets.values.allSatisfy { $0 == allowed })
+  }
+
+  @Test("zeros are set in every byte and none beyond")
+  func zeros() {
+    for engine in Engine.all(threads: [1, 3]) where engine.level == CK_PORTABLE {
+      for count in [0, 1, 63, 4096, (5 << 20) + 3] {
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: count + 1, alignment: 1)
+        defer { bytes.deallocate() }
+        bytes.initializeMemory(as: UInt8.self, repeating: 7)
+        ck_zero(engine.handle, count, bytes.baseAddress)
+        #expect(bytes[..<count].allSatisfy { $0 == 0 }, "\(engine.name) \(count)")
+        #expect(bytes[count] == 7)
+      }
+    }
+  }
+}
+
+/// Which CPUs each thread may run on, noted by the threads themselves.
+private final class AffinityRecord: @unchecked Sendable {
+  private let lock = NSLock()
+  private(set) var sets: [pthread_t: Set<Int>] = [:]
+
+  /// The mask is words of 32 bits in hexadecimal, the highest first, with commas between.
+  static func ofThisThread() -> Set<Int>? {
+    guard let line = allowedCPUs(), let mask = line.split(separator: "\t").last else { return nil }
+    var cpus: Set<Int> = []
+    for (digit, character) in mask.reversed().filter({ $0 != "," }).enumerated() {
+      guard let value = character.hexDigitValue else { return nil }
+      for bit in 0..<4 where value >> bit & 1 == 1 { cpus.insert(4 * digit + bit) }
+    }
+    return cpus
+  }
+
+  func note() {
+    guard let set = Self.ofThisThread() else { return }
+    lock.withLock { sets[pthread_self()] = set }
+  }
 }

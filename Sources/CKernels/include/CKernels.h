@@ -236,6 +236,8 @@ void ck_convert(ck_engine *e, long n, ck_dtype from, const void *x, ck_dtype to,
 void ck_accumulate(ck_engine *e, long n, const float *x, float *y);
 void ck_scale(ck_engine *e, long n, float s, float *y);
 void ck_fill(ck_engine *e, long n, float value, float *y);
+/* Zeros in `bytes` bytes, by all threads. */
+void ck_zero(ck_engine *e, size_t bytes, void *y);
 
 /* y = x/(1-probability) where an element stays, else 0; y may be x. Element c of row r is drawn from
  * (key, row_keys[r], first_column + c) alone; p >= 1 leaves nothing but one element in 2^32. */

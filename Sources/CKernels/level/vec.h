@@ -29,6 +29,18 @@ V_INLINE vf v_pick(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~ma
 V_INLINE vi v_picki(vi mask, vi yes, vi no) { return (mask & yes) | (~mask & no); }
 /* Larger lane; b where a is NaN, so that a running maximum skips NaN in `a`. */
 V_INLINE vf v_max(vf a, vf b) { return v_pick(a > b, a, b); }
+/* x within a bound; NaN stays. The instructions of AVX-512 return their second operand for a NaN. */
+#ifdef CK_LEVEL_AVX512
+V_INLINE vf v_at_most(vf x, float bound) {
+  return (vf)_mm512_min_ps(_mm512_set1_ps(bound), (__m512)x);
+}
+V_INLINE vf v_at_least(vf x, float bound) {
+  return (vf)_mm512_max_ps(_mm512_set1_ps(bound), (__m512)x);
+}
+#else
+V_INLINE vf v_at_most(vf x, float bound) { return v_pick(x > bound, v_set(bound), x); }
+V_INLINE vf v_at_least(vf x, float bound) { return v_pick(x < bound, v_set(bound), x); }
+#endif
 /* Larger lane; NaN if either is. */
 V_INLINE vf v_max_nan(vf x, vf m) { return v_pick((x > m) | (x != x), x, m); }
 

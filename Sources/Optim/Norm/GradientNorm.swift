@@ -33,14 +33,24 @@ struct GradientNorm {
     return sum.norm
   }
 
+  /// Runs of parameters that lie one after the other and are treated alike: a model of many small
+  /// experts is a few long runs, which all threads can share.
   private func parts() -> [(gradient: Tensor, counts: Bool)] {
     var parts: [(gradient: Tensor, counts: Bool)] = []
     for buffer in buffers {
       for range in buffer.judgedRanges {
+        var run: (range: Range<Int>, counts: Bool)?
         for piece in buffer.layout.pieces(in: range) {
-          let gradient = buffer.flat.elements(piece.start..<piece.start + piece.range.count)
-          parts.append((gradient, buffer.parameters[piece.parameter].countsInNorm))
+          let place = piece.start..<piece.start + piece.range.count
+          let counts = buffer.parameters[piece.parameter].countsInNorm
+          if let open = run, open.range.upperBound == place.lowerBound, open.counts == counts {
+            run = (open.range.lowerBound..<place.upperBound, counts)
+            continue
+          }
+          if let run { parts.append((buffer.flat.elements(run.range), run.counts)) }
+          run = (place, counts)
         }
+        if let run { parts.append((buffer.flat.elements(run.range), run.counts)) }
       }
     }
     return parts

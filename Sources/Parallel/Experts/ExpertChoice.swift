@@ -17,9 +17,10 @@ public struct ExpertChoice: Sendable {
   ///   - logits: `[t, e]` fp32.
   ///   - bias: `[e]`, added to sigmoid scores for the choice only.
   ///   - replayed: `[t, k]`, the choice when it was made elsewhere; the gates are of these logits.
+  ///   - engine: whose threads share the rows.
   public init(
     logits: UnsafeBufferPointer<Float>, options: RouterOptions, bias: [Float]? = nil,
-    replayed: [Int32]? = nil
+    replayed: [Int32]? = nil, engine: Engine
   ) {
     let e = options.experts
     let k = options.topK
@@ -28,20 +29,29 @@ public struct ExpertChoice: Sendable {
     expertCount = e
     var experts = [Int32](repeating: 0, count: t * k)
     var gates = [Float](repeating: 0, count: t * k)
-    var scores = [Float](repeating: 0, count: e)
-    for row in 0..<t {
-      let z = UnsafeBufferPointer(rebasing: logits[row * e..<(row + 1) * e])
-      ExpertChoice.scores(z, options, into: &scores)
-      let chosen =
-        replayed?[row * k..<(row + 1) * k].map { Int($0) }
-        ?? ExpertChoice.largest(k, of: scores, bias: bias)
-      for (j, expert) in chosen.enumerated() { experts[row * k + j] = Int32(expert) }
-      let values = ExpertChoice.gates(of: chosen.map { scores[$0] }, options)
-      for j in 0..<k { gates[row * k + j] = values[j] }
+    experts.withUnsafeMutableBufferPointer { experts in
+      gates.withUnsafeMutableBufferPointer { gates in
+        engine.parallel(t, grain: ExpertChoice.rowsTogether) { rows in
+          var scores = [Float](repeating: 0, count: e)
+          for row in rows {
+            let z = UnsafeBufferPointer(rebasing: logits[row * e..<(row + 1) * e])
+            ExpertChoice.scores(z, options, into: &scores)
+            let chosen =
+              replayed?[row * k..<(row + 1) * k].map { Int($0) }
+              ?? ExpertChoice.largest(k, of: scores, bias: bias)
+            for (j, expert) in chosen.enumerated() { experts[row * k + j] = Int32(expert) }
+            let values = ExpertChoice.gates(of: chosen.map { scores[$0] }, options)
+            for j in 0..<k { gates[row * k + j] = values[j] }
+          }
+        }
+      }
     }
     self.experts = experts
     self.gates = gates
   }
+
+  /// Rows that one thread takes at once.
+  private static let rowsTogether = 64
 
   /// A choice that was made elsewhere: `experts` and `gates` are `[t, k]`.
   init(experts: [Int32], gates: [Float], topK: Int, expertCount: Int) {
@@ -117,13 +127,23 @@ public struct ExpertChoice: Sendable {
   /// over all experts. Sigmoid: through the normalisation, then `σ(1 − σ)`.
   func addLogitGradient(
     of dgates: UnsafeBufferPointer<Float>, logits: UnsafeBufferPointer<Float>,
-    options: RouterOptions, into dz: UnsafeMutableBufferPointer<Float>
+    options: RouterOptions, engine: Engine, into dz: UnsafeMutableBufferPointer<Float>
+  ) {
+    engine.parallel(experts.count / topK, grain: ExpertChoice.rowsTogether) {
+      addLogitGradient($0, of: dgates, logits: logits, options: options, into: dz)
+    }
+  }
+
+  private func addLogitGradient(
+    _ rows: Range<Int>, of dgates: UnsafeBufferPointer<Float>,
+    logits: UnsafeBufferPointer<Float>, options: RouterOptions,
+    into dz: UnsafeMutableBufferPointer<Float>
   ) {
     let e = expertCount
     let k = topK
     let scale = options.scalingFactor ?? 1
     var p = [Float](repeating: 0, count: e)
-    for row in 0..<experts.count / k {
+    for row in rows {
       let z = UnsafeBufferPointer(rebasing: logits[row * e..<(row + 1) * e])
       let chosen = (0..<k).map { Int(experts[row * k + $0]) }
       let dg = (0..<k).map { dgates[row * k + $0] * scale }

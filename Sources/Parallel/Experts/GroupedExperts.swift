@@ -183,7 +183,7 @@ struct ExpertProducts: Operation {
     for e in weights.indices {
       slots[e] = try weights[e].gradientSlot()
       let isEmpty = routing.expertOffsets[e] == routing.expertOffsets[e + 1]
-      if let slot = slots[e], isEmpty, !slot.adds { slot.tensor.clear() }
+      if let slot = slots[e], isEmpty, !slot.adds { dy.engine.clear(slot.tensor) }
     }
     guard !slots.isEmpty else { return }
     func list(_ base: UnsafePointer<Int32>?) -> [Product] {
@@ -215,7 +215,7 @@ extension ExpertProducts {
           let rows = routing.laneOffsets[e][lane]..<routing.laneOffsets[e][lane + 1]
           guard let slot = weights[e].gradientSlot(lane: lane) else { continue }
           if rows.isEmpty {
-            if !slot.adds { slot.tensor.clear() }
+            if !slot.adds { dy.engine.clear(slot.tensor) }
             continue
           }
           var product = Product(

@@ -56,7 +56,7 @@ public struct Router: Sendable {
     } else {
       choice = ExpertChoice(
         logits: UnsafeBufferPointer(rebasing: logits.floats[..<(real * options.experts)]),
-        options: options, replayed: replayed?.experts)
+        options: options, replayed: replayed?.experts, engine: setting.engine)
     }
     let balance = try RouterBalance(
       choice: choice, logits: logits, realRows: real, options: options, setting: setting)
@@ -142,7 +142,7 @@ struct RouterGates: Operation {
       for i in kept.indices where !kept[i] { dgates[i] = 0 }
       choice.addLogitGradient(
         of: UnsafeBufferPointer(dgates), logits: UnsafeBufferPointer(logits.floats),
-        options: options, into: dz.floats)
+        options: options, engine: engine, into: dz.floats)
       try balance.addLogitGradient(logits: logits, into: dz)
     }
     let x = try x?.tensor()

@@ -50,7 +50,7 @@ struct CrossEntropyWork {
     try adapter?.finish()
     // A row without trained tokens still takes part in the step: its gradient is nothing.
     if rows.isEmpty, differentiates, let slot = try layer.weight.gradientSlot(), !slot.adds {
-      slot.tensor.clear()
+      engine.clear(slot.tensor)
     }
   }
 

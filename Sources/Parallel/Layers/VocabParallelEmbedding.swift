@@ -56,7 +56,7 @@ struct EmbeddingLookup: Operation {
     let whole = try gather?.gathered(dy) ?? dy
     guard let slot = try weight.gradientSlot() else { return [] }
     guard slot.tensor.dtype != .float32 else {
-      if !slot.adds { slot.tensor.clear() }
+      if !slot.adds { whole.engine.clear(slot.tensor) }
       whole.engine.embeddingBackward(ids, whole, first: firstID, into: slot.tensor)
       return []
     }

@@ -23,6 +23,12 @@ extension Engine {
     ck_accumulate(handle, count, x, y)
   }
 
+  /// Sets every byte to zero, by all threads: for what is large. `Tensor.clear` is for any thread.
+  package func clear(_ x: Tensor) {
+    guard let handle else { return }
+    ck_zero(handle, x.byteCount, x.address)
+  }
+
   public func scale(_ x: Tensor, by factor: Float) {
     guard let handle else { return }
     precondition(x.dtype == .float32)

@@ -89,6 +89,22 @@ extension Engine {
     arena.usage.systemAllocations + (handle.map { Int(ck_engine_allocations($0)) } ?? 0)
   }
 
+  /// Runs `body` over [0, items) in ranges of at most `grain`, on all threads at once; nothing when
+  /// this engine only plans. What the ranges write must not overlap.
+  package func parallel(_ items: Int, grain: Int, _ body: (Range<Int>) -> Void) {
+    guard let handle else { return }
+    withoutActuallyEscaping(body) { body in
+      var body = body
+      withUnsafeMutablePointer(to: &body) {
+        ck_parallel(
+          handle, items, grain,
+          { body, begin, end in
+            body?.assumingMemoryBound(to: ((Range<Int>) -> Void).self).pointee(begin..<end)
+          }, $0)
+      }
+    }
+  }
+
   /// Runs a kernel, unless this engine only plans.
   package func kernel(_ body: (OpaquePointer) -> Void) {
     if let handle { body(handle) }

@@ -146,4 +146,26 @@ struct BenchTests {
     let sum = split.members.reduce(0) { $0 + ($1.value.double ?? 0) }
     #expect(abs(sum - 1) < 0.01)
   }
+
+  @Test("a step of a mixture asks the system for no memory after the first", arguments: [1, 2])
+  func steadyMixture(threads: Int) throws {
+    let folder = try TemporaryFolder()
+    _ = try folder.write(
+      "config.json",
+      """
+      {"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "hidden_size": 32,
+       "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+       "intermediate_size": 48, "moe_intermediate_size": 16, "num_experts": 4,
+       "num_experts_per_tok": 2, "norm_topk_prob": true, "decoder_sparse_step": 1,
+       "mlp_only_layers": [], "vocab_size": 128, "rms_norm_eps": 1e-6, "rope_theta": 10000,
+       "tie_word_embeddings": false, "hidden_act": "silu", "max_position_embeddings": 64,
+       "torch_dtype": "bfloat16"}
+      """)
+    let line = try #require(
+      try Self.lines([
+        "step", "--model", folder.path, "--seq", "32", "--micro_batch", "1", "--steps", "6",
+        "--threads", "\(threads)",
+      ]).first)
+    #expect(line["allocations_after_first_step"]?.int == 0)
+  }
 }

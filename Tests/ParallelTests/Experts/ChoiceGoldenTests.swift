@@ -62,8 +62,9 @@ struct ChoiceGoldenTests {
     let options = try options(golden)
     let logits = try tensors.floats("\(i).logits")
     let bias = try golden.flag("expert_bias") ? tensors.floats("\(i).expert_bias") : nil
+    let engine = try Engine()
     let choice = logits.withUnsafeBufferPointer {
-      ExpertChoice(logits: $0, options: options, bias: bias)
+      ExpertChoice(logits: $0, options: options, bias: bias, engine: engine)
     }
     var kept = [Bool](repeating: true, count: choice.experts.count)
     var fill = [[Int]](repeating: [], count: options.experts)
@@ -83,7 +84,7 @@ struct ChoiceGoldenTests {
     logits.withUnsafeBufferPointer { z in
       dgates.withUnsafeBufferPointer { dg in
         dz.withUnsafeMutableBufferPointer {
-          choice.addLogitGradient(of: dg, logits: z, options: options, into: $0)
+          choice.addLogitGradient(of: dg, logits: z, options: options, engine: engine, into: $0)
         }
       }
     }

@@ -29,8 +29,10 @@ struct ExpertRuleTests {
     var description: String {
       "seed \(seed): \(tokens) rows, \(options.experts) experts, top \(options.topK)"
     }
-    var choice: ExpertChoice {
-      logits.withUnsafeBufferPointer { ExpertChoice(logits: $0, options: options) }
+    func choice(on engine: Engine) -> ExpertChoice {
+      logits.withUnsafeBufferPointer {
+        ExpertChoice(logits: $0, options: options, engine: engine)
+      }
     }
     func capacity(_ factor: Double) -> Int {
       Capacity.limit(
@@ -39,10 +41,10 @@ struct ExpertRuleTests {
   }
 
   @Test("A capacity factor of E/k drops nothing")
-  func fullCapacity() {
+  func fullCapacity() throws {
     for seed in 0..<40 {
       let draw = Draw(seed)
-      let choice = draw.choice
+      let choice = draw.choice(on: try Engine())
       let capacity = draw.capacity(Double(draw.options.experts) / Double(draw.options.topK))
       let (kept, fill) = Capacity.keep(
         experts: choice.experts, gates: choice.gates, options: draw.options, capacity: capacity)
@@ -53,12 +55,12 @@ struct ExpertRuleTests {
   @Test(
     "An expert keeps the rows of largest gates, or the first rows, up to its capacity",
     arguments: [RouterOptions.DropPolicy.probs, .position])
-  func keptSet(policy: RouterOptions.DropPolicy) {
+  func keptSet(policy: RouterOptions.DropPolicy) throws {
     var dropped = 0
     for seed in 0..<40 {
       var draw = Draw(seed)
       draw.options.dropPolicy = policy
-      let choice = draw.choice
+      let choice = draw.choice(on: try Engine())
       let capacity = draw.capacity(0.7)
       let kept = Capacity.keep(
         experts: choice.experts, gates: choice.gates, options: draw.options, capacity: capacity
@@ -76,11 +78,11 @@ struct ExpertRuleTests {
   }
 
   @Test("With padding to the capacity every expert has as many rows, none of them twice")
-  func padded() {
+  func padded() throws {
     for seed in 0..<40 {
       var draw = Draw(seed)
       draw.options.padsToCapacity = true
-      let choice = draw.choice
+      let choice = draw.choice(on: try Engine())
       let capacity = draw.capacity(1.1)
       let (kept, fill) = Capacity.keep(
         experts: choice.experts, gates: choice.gates, options: draw.options, capacity: capacity)
@@ -94,11 +96,40 @@ struct ExpertRuleTests {
     }
   }
 
+  @Test("Threads share the rows of a choice and of its derivative and change no bit")
+  func choiceOnThreads() throws {
+    let options = RouterOptions(experts: 12, topK: 3)
+    let random = CounterRandom(seed: 11, purpose: "choice")
+    let logits = (0..<1000 * 12).map { Float(random.normal($0)) }
+    let dgates = (0..<1000 * 3).map { Float(random.normal(50_000 + $0)) }
+    func outcome(threads: Int) throws -> ([Int32], [Float], [Float]) {
+      let engine = try Engine(threads: threads)
+      var dz = [Float](repeating: 0, count: logits.count)
+      let choice = logits.withUnsafeBufferPointer { z in
+        let choice = ExpertChoice(logits: z, options: options, engine: engine)
+        dgates.withUnsafeBufferPointer { dg in
+          dz.withUnsafeMutableBufferPointer {
+            choice.addLogitGradient(
+              of: dg, logits: z, options: options, engine: engine, into: $0)
+          }
+        }
+        return choice
+      }
+      return (choice.experts, choice.gates, dz)
+    }
+    let one = try outcome(threads: 1)
+    let three = try outcome(threads: 3)
+    #expect(one.0 == three.0)
+    #expect(one.1 == three.1)
+    #expect(one.2 == three.2)
+    #expect(one.2.contains { $0 != 0 })
+  }
+
   @Test("The gates of a row sum to 1")
-  func gatesSumToOne() {
+  func gatesSumToOne() throws {
     for seed in 0..<40 {
       let draw = Draw(seed)
-      let gates = draw.choice.gates
+      let gates = draw.choice(on: try Engine()).gates
       for row in 0..<draw.tokens {
         let sum = gates[row * draw.options.topK..<(row + 1) * draw.options.topK].reduce(0, +)
         #expect(abs(sum - 1) < 1e-6, "\(draw) row \(row)")

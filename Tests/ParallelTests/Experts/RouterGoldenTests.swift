@@ -203,7 +203,7 @@ struct RouterGoldenTests {
     let x = try Tensor(try rig.stored("x"), [rig.s, rig.h], on: engine)
     let logits = try Router(weight: weight, options: options).logits(of: x)
     let choice = ExpertChoice(
-      logits: UnsafeBufferPointer(logits.floats), options: options, bias: bias)
+      logits: UnsafeBufferPointer(logits.floats), options: options, bias: bias, engine: engine)
     var gates = [Float](repeating: 0, count: rig.s * rig.experts)
     var counts = [Double](repeating: 0, count: rig.experts)
     for (slot, expert) in choice.experts.enumerated() {
