@@ -45,7 +45,8 @@ static ck_level best_level(void) {
   return CK_PORTABLE;
 }
 
-static const ck_table *table_of(ck_level level) {
+const ck_table *ck_table_of(int asked) {
+  ck_level level = asked < 0 ? best_level() : (ck_level)asked;
 #if defined(__x86_64__)
   if (level == CK_AVX2) return &ck_table_avx2;
   if (level == CK_AVX512) return &ck_table_avx512;
@@ -64,7 +65,7 @@ ck_engine *ck_engine_create(int threads, int pin, int level) {
   if (!e) return NULL;
   e->threads = threads;
   e->level = chosen;
-  e->table = table_of(chosen);
+  e->table = ck_table_of((int)chosen);
   e->arena = calloc((size_t)threads + 1, sizeof *e->arena);
   e->pool = e->arena ? ck_pool_create(threads, pin) : NULL;
   if (!e->pool) {

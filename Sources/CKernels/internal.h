@@ -158,7 +158,6 @@ typedef struct ck_attention_plan ck_attention_plan;
 typedef struct ck_cached_plan ck_cached_plan;
 
 /* ck_gemm_grouped of weights in panels (inference/panels.c). */
-void ck_panel_gemm_grouped(ck_engine *e, const ck_gemm_args *list, long count);
 
 /* One level: every entry works on a range [begin, end) of the context named in its comment. */
 typedef struct {
@@ -189,6 +188,9 @@ typedef struct {
   ck_range_fn to_f16, from_f16, to_f8, from_f8;       /* ck_map_ctx, elements */
   ck_range_fn embedding_backward;      /* ck_rows_ctx, columns */
   ck_range_fn combine_rows;            /* ck_rows_ctx, rows */
+  /* y[c][r] = x[r][c]; `size` and strides in bytes; on the caller's thread */
+  void (*transpose)(int size, long rows, long columns, const char *x, long ldx, char *y, long ldy);
+  void (*copy_past)(char *y, const char *x, size_t bytes);
   ck_range_fn softmax_rows;            /* ck_loss_ctx, rows */
   ck_range_fn ce_max;                  /* ck_loss_ctx, rows */
   ck_range_fn ce_sums;                 /* ck_loss_ctx, rows x parts */
@@ -202,6 +204,9 @@ extern const ck_table ck_table_portable;
 #if defined(__x86_64__)
 extern const ck_table ck_table_avx2, ck_table_avx512, ck_table_avx512bf16;
 #endif
+
+/* level < 0: the fastest this CPU has. */
+const ck_table *ck_table_of(int level);
 
 struct ck_engine {
   int threads;

@@ -8,13 +8,16 @@
 #include <string.h>
 #include <unistd.h>
 
-int cmpi_init(void) {
-  int running = 0;
+int cmpi_init(int threads, int *granted) {
+  int running = 0, provided = MPI_THREAD_SINGLE;
   int error = MPI_Initialized(&running);
-  if (error == MPI_SUCCESS && !running) {
-    int provided = 0;
-    error = MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
+  if (error == MPI_SUCCESS) {
+    error = running ? MPI_Query_thread(&provided)
+                    : MPI_Init_thread(
+                          NULL, NULL, threads ? MPI_THREAD_MULTIPLE : MPI_THREAD_FUNNELED,
+                          &provided);
   }
+  *granted = provided == MPI_THREAD_MULTIPLE;
   if (error != MPI_SUCCESS) return error;
   // Communicators split later inherit the handler; without it every error kills the process
   // before a message can be written.

@@ -15,6 +15,8 @@ struct BoxRuns {
   private let first: (source: Int, target: Int)
   private let runBytes: Int
   let runCount: Int
+  /// Where the first run begins in the target.
+  var firstTarget: Int { first.target }
 
   /// - Parameters:
   ///   - box: the part, in the same coordinates as `source` and `target`, which contain it.

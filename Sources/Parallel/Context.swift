@@ -42,6 +42,8 @@ public struct Setting: Sendable {
   public var replay: RoutingReplay?
   /// What the dropout of adapters in this micro-batch is drawn from; nil: nothing is dropped.
   public var dropoutKey: UInt64?
+  /// Told how far the backward pass has come, where gradients are reduced meanwhile.
+  public var backward: (any BackwardWatch)?
 
   public init(
     engine: Engine, groups: ModelGroups, sequenceParallel: Bool, layout: SequenceLayout,

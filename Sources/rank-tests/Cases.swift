@@ -1,5 +1,6 @@
 import Parallel
 import Support
+import Synchronization
 
 /// What a case found wrong on this rank.
 struct CaseFailure: Error, CustomStringConvertible {
@@ -11,6 +12,7 @@ struct CaseSetting: Sendable {
   var name = "collectives"
   var ranksPerNode: Int?
   var sharesMemory = true
+  var wantsThreads = false
   var slot = SharedMemorySizes()
   var seeds = 6
   var largest = 40_000
@@ -28,6 +30,7 @@ enum Cases {
     ("mesh", "sums over the groups of a mesh", mesh),
     ("agree", "the last rank fails, all throw its Fault", agree),
     ("mismatch", "ranks make different calls, all get COMM-002 (shared memory)", mismatch),
+    ("double", "sums on a double of the group, by a thread, beside sums on the group", double),
     ("abort", "rank 1 aborts with 74", abort),
     ("leave", "the last rank exits with 65 while the others wait", leave),
     ("large", "all-gather of a large buffer comes in pieces", large),
@@ -101,6 +104,30 @@ enum Cases {
       throw error
     }
     if world.size > 1 { throw CaseFailure(description: "the difference was not noticed") }
+  }
+
+  /// Where no double can be, all ranks must say so.
+  static func double(_ world: MPIWorld, _ setting: CaseSetting) throws {
+    let twin = try world.double(label: "twin")
+    var found: [Int64] = [twin == nil ? 0 : 1]
+    try found.withUnsafeMutableBufferPointer { try world.allReduceSum($0) }
+    guard found[0] == 0 || found[0] == Int64(world.size) else {
+      throw CaseFailure(description: "\(found[0]) of \(world.size) ranks have a double")
+    }
+    guard let twin else { return say("no double on rank \(world.rank)") }
+    let thread = try CommunicationThread()
+    let mine = Script(seed: 5, ranks: world.size, length: 30, largest: setting.largest)
+    let theirs = Script(seed: 6, ranks: world.size, length: 30, largest: setting.largest)
+    let beside = Mutex<[[UInt8]]>([])
+    let call = thread.start(.allReduce, on: world, bytes: 0) { () throws(Fault) in
+      let results = try theirs.run(on: twin)
+      beside.withLock { $0 = results }
+    }
+    let results = try mine.run(on: world)
+    try call.wait()
+    guard results == mine.reference(rank: world.rank),
+      beside.withLock({ $0 }) == theirs.reference(rank: world.rank)
+    else { throw CaseFailure(description: "not the plain results") }
   }
 
   static func abort(_ world: MPIWorld, _ setting: CaseSetting) throws {

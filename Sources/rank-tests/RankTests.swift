@@ -17,7 +17,7 @@ func say(_ line: String) {
 func quit(_ code: ExitCode) -> Never { _exit(code.rawValue) }
 
 /// `mpirun -n N rank-tests --case NAME [--ranks-per-node N] [--no-shared-memory] [--slot BYTES]
-/// [--seeds N] [--largest N]`: runs one case on N processes; rank 0 prints PASS and all leave with
+/// [--threads] [--seeds N] [--largest N]`: runs one case on N processes; rank 0 prints PASS and all leave with
 /// 0, or the failing rank prints why and the job leaves with 1.
 @main
 struct RankTests {
@@ -53,6 +53,7 @@ struct RankTests {
     options.ranksPerNode = setting.ranksPerNode
     options.sharesMemory = setting.sharesMemory
     options.sizes = setting.slot
+    options.wantsThreads = setting.wantsThreads
     return options
   }
 
@@ -62,6 +63,10 @@ struct RankTests {
     while let word = rest.popFirst() {
       if word == "--no-shared-memory" {
         setting.sharesMemory = false
+        continue
+      }
+      if word == "--threads" {
+        setting.wantsThreads = true
         continue
       }
       guard let value = rest.popFirst() else { return nil }

@@ -39,6 +39,8 @@ struct LayoutRig: Sendable {
   var merges: (plan: AdapterPlan, values: @Sendable (String) -> [Float])?
   /// Pictures and clips of each document; nil for a model without a tower.
   var pictures: [[PatchGrid]]?
+  /// Notes how the backward pass tells where it is.
+  var watches = false
   /// Which weights are not trained.
   var frozen: @Sendable (String) -> Bool = { _ in false }
 
@@ -70,6 +72,8 @@ struct LayoutRig: Sendable {
     var savedBytes = 0
     /// Σ of load-balancing losses and of z-losses, dropped slots, router calls of rank 0.
     var statistics: [Double] = []
+    /// What the backward pass told rank 0, if it was watched.
+    var told = Told()
 
     /// Σ of the token losses.
     var total: Double { loss.reduce(0) { $0 + Double($1) } }
@@ -91,6 +95,7 @@ struct LayoutRig: Sendable {
     var gradients: [(name: String, slices: ParameterSlices, values: [Float])]
     var statistics: [Double]
     var savedBytes: Int
+    var told: Told
   }
 
   private func rank(_ world: any Communicator, _ shape: MeshShape) throws(Fault) -> Part {
@@ -123,11 +128,14 @@ struct LayoutRig: Sendable {
       sequenceParallel: shape.sequenceParallel, layout: sequence, seeds: seeds,
       recompute: plan.modules, statistics: statistics)
     if adapters.map({ $0.dropout > 0 }) ?? false { setting.dropoutKey = 17 }
+    let watch = watches ? RecordingWatch(model) : nil
+    setting.backward = watch
     let tape = Tape()
     let result = try model.loss(input, plan: plan, in: Context(tape: tape, setting: setting))
     let savedBytes = tape.savedBytes
     try tape.seed(result.loss, with: try Tensor([1], [1], on: engine))
     try tape.backward()
+    let told = watch?.told() ?? Told()
     try sumReplicatedExperts(model, over: mesh.edp)
     return Part(
       loss: Array(result.perToken.prefix(tokens.reduce(0, +))),
@@ -137,7 +145,7 @@ struct LayoutRig: Sendable {
       statistics: [
         statistics.auxiliaryLoss, statistics.zLoss, Double(statistics.dropped),
         Double(statistics.layers),
-      ], savedBytes: savedBytes)
+      ], savedBytes: savedBytes, told: told)
   }
 
   /// Values of a half of an adapter as every layout begins with them.
@@ -275,7 +283,8 @@ struct LayoutRig: Sendable {
   /// Whole gradients: slices put in place; equal copies must be equal.
   private func merge(_ parts: [Part]) -> Outcome {
     var outcome = Outcome(
-      loss: parts[0].loss, savedBytes: parts[0].savedBytes, statistics: parts[0].statistics)
+      loss: parts[0].loss, savedBytes: parts[0].savedBytes, statistics: parts[0].statistics,
+      told: parts[0].told)
     for i in 0..<3 { outcome.statistics[i] = parts.reduce(0) { $0 + $1.statistics[i] } }
     for part in parts {
       #expect(part.loss == parts[0].loss, "ranks disagree on the losses")

@@ -39,6 +39,8 @@ struct TrainingRig: Sendable {
   var clip = 1.0
   var policy = StepPolicy.stop
   var gradientScale = 1.0
+  /// The backward pass tells where it is: parameter p belongs to part p + 1 of the model.
+  var tellsParts = false
   /// Applied to every element of a gradient.
   var rounding: @Sendable (Float) -> Float = { $0 }
   /// Called before the backward pass of a micro-batch: (step, global index) → added value.
@@ -79,7 +81,9 @@ struct TrainingRig: Sendable {
   ) throws -> DistributedOptimizer {
     let groups = OptimizerGroups(dataParallel: world, expertDataParallel: world, world: world)
     let parameters = try makeParameters(engine).enumerated().map { index, parameter in
-      OptimizedParameter(parameter, learningRateScale: index == 2 ? 0.5 : 1)
+      var item = OptimizedParameter(parameter, learningRateScale: index == 2 ? 0.5 : 1)
+      item.forwardPart = index + 1
+      return item
     }
     return try DistributedOptimizer(
       parameters, groups: groups, options: options, engine: engine)
@@ -94,11 +98,12 @@ struct TrainingRig: Sendable {
     for m in 0..<own {
       let j = m * world.size + world.rank
       try optimizer.beginMicroBatch(m)
-      for (p, item) in optimizer.parameters.enumerated() {
-        guard let values = gradient(step, j, p), let slot = try item.parameter.gradientSlot()
-        else { continue }
-        let bad = p == 1 ? poison(step, j) : nil
-        add(values.map { $0 + (bad ?? 0) }, to: slot.tensor, adds: slot.adds)
+      for (p, item) in optimizer.parameters.enumerated().reversed() {
+        if let values = gradient(step, j, p), let slot = try item.parameter.gradientSlot() {
+          let bad = p == 1 ? poison(step, j) : nil
+          add(values.map { $0 + (bad ?? 0) }, to: slot.tensor, adds: slot.adds)
+        }
+        if tellsParts { try optimizer.backwardWatch?.gradientsAreComplete(from: p + 1) }
       }
       optimizer.endMicroBatch(m)
     }

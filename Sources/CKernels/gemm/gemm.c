@@ -6,7 +6,7 @@
  * 2^l chunks). So neither block sizes nor threads show in the result. */
 #include <string.h>
 
-#include "../internal.h"
+#include "../inference/panels.h"
 
 /* A's block stays in the second-level cache (720 kB), a panel of B in the first (32 kB). */
 enum {
@@ -73,6 +73,29 @@ static void plan_blocks(product_plan *p, int threads, long others) {
   p->row_blocks = ck_ceil_div(g->m, p->block_rows);
   p->block_cols = ck_round_up(ck_ceil_div(g->n, p->col_blocks), nr);
   p->col_blocks = ck_ceil_div(g->n, p->block_cols);
+}
+
+/* Cells of two bytes as fp32. */
+static void widen(const ck_engine *e, const void *cells, long count, uint32_t *out) {
+  ck_map_ctx c = {.a_type = CK_BF16, .out_type = CK_F32, .a = cells, .out = out};
+  e->table->convert(&c, 0, count);
+}
+
+/* Where the k block of a kept panel begins; k0 is the first of its k. */
+static const char *kept_at(const product_plan *p, long n, long k0) {
+  long chunks = chunks_of(p->g), chunk = p->g->k / chunks, cells = ck_cells(p->kit, chunk);
+  long at = chunk ? k0 / chunk * cells + ck_cells(p->kit, k0 % chunk) : 0;
+  return (const char *)p->g->b + ck_panel_size(p->kit, n / p->kit->nr, cells * chunks) +
+         ck_panel_size(p->kit, 1, at);
+}
+
+/* The panel at column n for the micro-kernel: as it is kept, or widened to `dst`. */
+static const uint32_t *kept_panel(const ck_engine *e, const product_plan *p, uint32_t *dst, long n,
+                                  long k0, long k) {
+  const char *src = kept_at(p, n, k0);
+  if (p->kit->stored == 4) return (const uint32_t *)(const void *)src;
+  widen(e, src, ck_cells(p->kit, k) * p->kit->nr, dst);
+  return dst;
 }
 
 /* Panels of the columns [n0, n1). Where a row of B is a row of the source, a few rows of all panels
@@ -175,9 +198,12 @@ static ck_ahead lines_of(const product_plan *p, const k_block *b, long n, long n
   ck_ahead a = {.stride = g->ldb * size};
   if (cols <= 0 || (g->form == CK_TN && g->k_rows)) return a;
   long rows = g->form == CK_NT ? cols : b->k, row_bytes = (g->form == CK_NT ? b->k : cols) * size;
+  if (g->b_panels) rows = 1, row_bytes = ck_panel_size(p->kit, 1, ck_cells(p->kit, b->k));
   while ((64L << a.shift) < row_bytes) a.shift++;
   a.mask = (1L << a.shift) - 1, a.lines = rows << a.shift;
-  a.base = ck_at(g->b, g->ab_type, g->form == CK_NT ? n * g->ldb + b->k0 : b->k0 * g->ldb + n);
+  a.base = g->b_panels ? kept_at(p, n, b->k0)
+                       : ck_at(g->b, g->ab_type,
+                               g->form == CK_NT ? n * g->ldb + b->k0 : b->k0 * g->ldb + n);
   return a;
 }
 
@@ -200,10 +226,11 @@ static void multiply_block(const ck_engine *e, const product_plan *p, const bloc
     long in_group = (n - b->n0) % group;
     if (!in_group) {
       long end = ck_min(n + group, b->n1);
-      pack_b(p, buf->b, n, end, b->k0, b->k);
+      if (!g->b_panels) pack_b(p, buf->b, n, end, b->k0, b->k);
       ahead = lines_of(p, b, end, ck_min(end + group, b->n1));
     }
-    const uint32_t *panel = buf->b + in_group * cells;
+    const uint32_t *panel =
+        g->b_panels ? kept_panel(e, p, buf->b, n, b->k0, b->k) : buf->b + in_group * cells;
     for (long i = 0; i < parts; i++) {
       long r0 = rows * i / parts, here = rows * (i + 1) / parts - r0;
       size_t at = tile_at(p, b, b->m0 + r0, n);
@@ -279,18 +306,17 @@ static int run_by_blas(ck_engine *e, const ck_gemm_args *list, long count) {
 
 void ck_gemm_grouped(ck_engine *e, const ck_gemm_args *list, long count) {
   if (count <= 0) return;
-  if (list[0].b_panels) {
-    ck_panel_gemm_grouped(e, list, count);
-    return;
-  }
-  if (e->blas && run_by_blas(e, list, count)) return;
+  /* Products of few rows with kept weights first: they have blocks of their own. */
+  if (list[0].b_panels) ck_panel_gemm_few(e, list, count);
+  if (!list[0].b_panels && e->blas && run_by_blas(e, list, count)) return;
   product_plan one, *plans = &one;
   if (count > 1) plans = ck_scratch(e, -1, (size_t)count * sizeof *plans);
   long items = 0, used = 0;
   for (long i = 0; i < count; i++) {
-    if (list[i].m <= 0 || list[i].n <= 0) continue;
+    const ck_kit *kit = kit_of(e, &list[i]);
+    if (list[i].m <= 0 || list[i].n <= 0 || ck_panel_is_few(&list[i], kit)) continue;
     product_plan *p = &plans[used++];
-    *p = (product_plan){.g = &list[i], .kit = kit_of(e, &list[i]), .first_item = items};
+    *p = (product_plan){.g = &list[i], .kit = kit, .first_item = items};
     plan_blocks(p, e->threads, count);
     items += p->row_blocks * p->col_blocks;
   }

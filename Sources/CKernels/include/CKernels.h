@@ -260,6 +260,15 @@ void ck_gather_rows(ck_engine *e, ck_dtype type, long count, long h, const int32
 void ck_combine_rows(ck_engine *e, ck_dtype type, long count, long h, int k, const int32_t *slot,
                      const float *weight, const void *x, void *out);
 
+/* y[c*ldy + r] = x[r*ldx + c] for elements of `size` bytes (1, 2, 4 or 8), bit for bit; x and y share no
+ * memory. On the caller's thread, for those who move weights and have no engine; level < 0 takes the
+ * best the CPU has, as in ck_engine_create, otherwise it must be available. */
+void ck_transpose(int level, int size, long rows, long columns, const void *x, long ldx, void *y,
+                  long ldy);
+
+/* Copies bytes that this processor will not look at again, past its caches. x and y share no memory. */
+void ck_copy_past(int level, void *y, const void *x, size_t bytes);
+
 /* ------------------------------------------------------------------ softmax, cross-entropy */
 
 /* y = softmax of each fp32 row; sum: lanes. y may be x. lse [rows] (natural) or NULL. */

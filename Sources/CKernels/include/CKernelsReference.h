@@ -43,6 +43,10 @@ void ck_reference_layernorm_backward(ck_dtype type, long rows, long n, const voi
 double ck_reference_gelu(ck_gelu_form form, double x);
 double ck_reference_gelu_slope(ck_gelu_form form, double x);
 
+/* As ck_transpose, element by element. */
+void ck_reference_transpose(int size, long rows, long columns, const void *x, long ldx, void *y,
+                            long ldy);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,21 +1,21 @@
-/* Products with a weight that lies in panels already: nothing of it is packed, so a product of few
- * rows runs at the speed the weight is read with. The chains and the tree are those of gemm/. */
+/* Products of few rows with a weight that lies in panels already: nothing of it is packed, so they run
+ * at the speed the weight is read with. The chains and the tree are those of gemm/, which takes kept
+ * panels for many rows. */
 #include <string.h>
 
 #include "panels.h"
 
 enum {
-  ROWS = 192,     /* rows of a block of C */
-  PANELS = 6,     /* panels of a block */
-  FEW_PANELS = 4, /* panels of a block of few rows */
-  CELLS = 384     /* longest run of cells packed at once */
+  PANELS = 6,          /* panels of a block */
+  ONE_TILE_PANELS = 4, /* of one whose rows are one micro-tile */
+  CELLS = 384          /* longest run of cells packed at once */
 };
 
 typedef struct {
   const ck_gemm_args *g;
   const ck_kit *kit;
-  const uint32_t *a; /* the packed rows when they are few */
-  long first_item, row_blocks, rows, panels;
+  const uint32_t *a; /* the packed rows when they are one micro-tile */
+  long first_item, panels;
 } panel_plan;
 
 typedef struct {
@@ -26,11 +26,10 @@ typedef struct {
 
 /* A block of C and one thread's buffers for it. */
 typedef struct {
-  long m0, m1, p0, p1;
+  long p0, p1; /* panels */
   int chunks, levels;
   long chunk_cells;
   uint32_t *a;
-  float *wide; /* a run of a panel whose cells are widened for many rows */
   float *sum, *stack;
   size_t tile;
 } panel_block;
@@ -38,7 +37,8 @@ typedef struct {
 static const ck_kit *kit_of(const ck_engine *e, ck_dtype type) {
   return type == CK_BF16 ? &e->table->bf16 : &e->table->f32;
 }
-static int is_few(const ck_gemm_args *g, const ck_kit *kit) { return g->m <= kit->mr; }
+/* One micro-tile of rows: they are packed whole, once for all blocks. */
+static int is_one_tile(const ck_gemm_args *g, const ck_kit *kit) { return g->m <= kit->mr; }
 static size_t round16(size_t n) { return (n + 15) / 16 * 16; }
 
 static void pack_a(const ck_gemm_args *g, const ck_kit *kit, uint32_t *dst, long m0, long rows,
@@ -50,17 +50,15 @@ static void pack_a(const ck_gemm_args *g, const ck_kit *kit, uint32_t *dst, long
 
 static panel_block block_of(const panel_plan *p, int thread, long item, ck_engine *e) {
   const ck_gemm_args *g = p->g;
-  panel_block b = {.m0 = item % p->row_blocks * p->rows, .p0 = item / p->row_blocks * p->panels};
-  b.m1 = ck_min(b.m0 + p->rows, g->m);
+  panel_block b = {.p0 = item * p->panels};
   b.p1 = ck_min(b.p0 + p->panels, ck_ceil_div(g->n, p->kit->nr));
   b.chunks = g->chunks > 1 ? g->chunks : 1;
   while ((b.chunks - 1) >> b.levels) b.levels++;
   b.chunk_cells = ck_cells(p->kit, g->k / b.chunks);
-  b.tile = round16((size_t)((b.m1 - b.m0) * (b.p1 - b.p0) * p->kit->nr));
-  size_t a = p->a ? 0 : round16((size_t)(b.m1 - b.m0) * CELLS + 16);
-  size_t wide = p->a ? 0 : (size_t)(CELLS * p->kit->nr);
-  float *base = ck_scratch(e, thread, (a + wide + b.tile * (size_t)(b.levels + 1)) * sizeof(float));
-  b.a = (uint32_t *)base, b.wide = base + a, b.sum = b.wide + wide, b.stack = b.sum + b.tile;
+  b.tile = round16((size_t)(g->m * (b.p1 - b.p0) * p->kit->nr));
+  size_t a = p->a ? 0 : round16((size_t)g->m * CELLS + 16);
+  float *base = ck_scratch(e, thread, (a + b.tile * (size_t)(b.levels + 1)) * sizeof(float));
+  b.a = (uint32_t *)base, b.sum = base + a, b.stack = b.sum + b.tile;
   return b;
 }
 
@@ -84,40 +82,29 @@ static void finish(const ck_engine *e, const panel_plan *p, const panel_block *b
                      ck_min(p->kit->nr, g->n - n));
 }
 
-enum { MANY = 4 }; /* micro-tiles of rows that pay for widening a panel once */
-
-/* Cells of two bytes as fp32. */
-static void widen(const ck_engine *e, const void *cells, long count, float *out) {
-  ck_map_ctx c = {.a_type = CK_BF16, .out_type = CK_F32, .a = cells, .out = out};
-  e->table->convert(&c, 0, count);
-}
-
 /* Cells [s, s+cells) of one chunk: all rows of the block against all its panels. */
 static void multiply_cells(const ck_engine *e, const panel_plan *p, const panel_block *b, int chunk,
                            long s, long cells) {
   const ck_kit *kit = p->kit;
-  long per = kit->pairs ? 2 : 1, rows = b->m1 - b->m0, parts = ck_ceil_div(rows, kit->mr);
+  long per = kit->pairs ? 2 : 1, rows = p->g->m, parts = ck_ceil_div(rows, kit->mr);
   long total = b->chunk_cells * b->chunks, at = chunk * b->chunk_cells + s;
   if (!p->a) {
     long k = ck_min(cells * per, p->g->k / b->chunks - s * per);
     for (long i = 0; i < parts; i++) {
       long r0 = rows * i / parts, r1 = rows * (i + 1) / parts;
-      pack_a(p->g, kit, b->a + r0 * cells, b->m0 + r0, r1 - r0, at * per, k);
+      pack_a(p->g, kit, b->a + r0 * cells, r0, r1 - r0, at * per, k);
     }
   }
   int done = s + cells >= b->chunk_cells;
   for (long panel = b->p0; panel < b->p1; panel++) {
     const char *w = (const char *)p->g->b + ck_panel_size(kit, panel, total) +
                     ck_panel_size(kit, 1, at);
-    int is_wide = kit->stored == 2 && parts >= MANY;
-    if (is_wide) widen(e, w, cells * kit->nr, b->wide);
     for (long i = 0; i < parts; i++) {
       long r0 = rows * i / parts, here = rows * (i + 1) / parts - r0;
       const uint32_t *a = p->a ? p->a + at * rows : b->a + r0 * cells;
       float *t = b->sum + ((panel - b->p0) * rows + r0) * kit->nr;
-      if (is_wide) kit->micro((int)here, a, (const uint32_t *)b->wide, cells, t, kit->nr, s > 0);
-      else kit->micro_stored((int)here, a, w, cells, t, kit->nr, s > 0);
-      if (done) finish(e, p, b, chunk, t, b->m0 + r0, here, panel);
+      kit->micro_stored((int)here, a, w, cells, t, kit->nr, s > 0);
+      if (done) finish(e, p, b, chunk, t, r0, here, panel);
     }
   }
 }
@@ -134,11 +121,12 @@ static void panel_item(void *ctx, int thread, long item) {
       multiply_cells(list->e, p, &b, chunk, s, ck_min(step, b.chunk_cells - s));
 }
 
-void ck_panel_gemm_grouped(ck_engine *e, const ck_gemm_args *list, long count) {
+void ck_panel_gemm_few(ck_engine *e, const ck_gemm_args *list, long count) {
   size_t plans = round16((size_t)count * sizeof(panel_plan) / sizeof(float) + 1), cells = 0;
   for (long i = 0; i < count; i++) {
     const ck_kit *kit = kit_of(e, list[i].ab_type);
-    if (is_few(&list[i], kit)) cells += round16((size_t)(list[i].m * ck_cells(kit, list[i].k)) + 16);
+    if (is_one_tile(&list[i], kit))
+      cells += round16((size_t)(list[i].m * ck_cells(kit, list[i].k)) + 16);
   }
   float *base = ck_scratch(e, -1, (plans + cells) * sizeof(float));
   panel_plan *plan = (panel_plan *)base;
@@ -146,17 +134,16 @@ void ck_panel_gemm_grouped(ck_engine *e, const ck_gemm_args *list, long count) {
   long items = 0, used = 0;
   for (long i = 0; i < count; i++) {
     const ck_gemm_args *g = &list[i];
-    if (g->m <= 0 || g->n <= 0) continue;
-    panel_plan p = {.g = g, .kit = kit_of(e, g->ab_type), .first_item = items, .rows = ROWS};
+    const ck_kit *kit = kit_of(e, g->ab_type);
+    if (g->m <= 0 || g->n <= 0 || !ck_panel_is_few(g, kit)) continue;
+    panel_plan p = {.g = g, .kit = kit, .first_item = items};
     p.panels = PANELS;
-    if (is_few(g, p.kit)) {
-      p.a = a, p.panels = FEW_PANELS;
+    if (is_one_tile(g, p.kit)) {
+      p.a = a, p.panels = ONE_TILE_PANELS;
       pack_a(g, p.kit, a, 0, g->m, 0, g->k);
       a += round16((size_t)(g->m * ck_cells(p.kit, g->k)) + 16);
     }
-    p.row_blocks = ck_ceil_div(g->m, p.rows);
-    p.rows = ck_ceil_div(g->m, p.row_blocks);
-    items += p.row_blocks * ck_ceil_div(ck_ceil_div(g->n, p.kit->nr), p.panels);
+    items += ck_ceil_div(ck_ceil_div(g->n, p.kit->nr), p.panels);
     plan[used++] = p;
   }
   panel_list all = {e, plan, used};

@@ -12,6 +12,7 @@
 #define CK_LEVEL_TABLE ck_table_avx2
 #define CK_LEVEL_MR 6
 #define CK_LEVEL_NV 1
+#define CK_LEVEL_VECTOR 32 /* bytes of integer vectors */
 
 #pragma clang diagnostic ignored "-Wpsabi" /* vectors never leave this file */
 #define CK_LEVEL_TARGET \

@@ -116,3 +116,11 @@ void ck_reference_swiglu_backward(ck_dtype type, long rows, int parts, long widt
       dx[(part * 2 + 1) * width + j] = d * g * s;
     }
 }
+
+void ck_reference_transpose(int size, long rows, long columns, const void *x, long ldx, void *y,
+                            long ldy) {
+  for (long r = 0; r < rows; r++)
+    for (long c = 0; c < columns; c++)
+      memcpy((char *)y + (c * ldy + r) * size, (const char *)x + (r * ldx + c) * size,
+             (size_t)size);
+}

@@ -28,8 +28,9 @@ enum {
 
 // ---- life of the process (shim.c) ----
 
-// Starts MPI with MPI_THREAD_FUNNELED and returning errors. Works without mpirun (a world of one).
-int cmpi_init(void);
+// Starts MPI with returning errors. Works without mpirun (a world of one). The library is asked for
+// MPI_THREAD_FUNNELED, with `threads` for MPI_THREAD_MULTIPLE; *granted is 1 if it gives that.
+int cmpi_init(int threads, int *granted);
 int cmpi_is_running(void);
 int cmpi_finalize(void);
 // Ends every rank of the job with `code`.

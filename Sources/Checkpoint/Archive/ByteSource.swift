@@ -47,6 +47,19 @@ struct ByteSource: Sendable {
     }
   }
 
+  /// Hands on the bytes of a range in order, in parts; see `PosixFile.stream`.
+  /// - Throws: as `read`; what `body` throws.
+  func stream(
+    _ range: Range<Int>, granule: Int, through block: AlignedBlock,
+    _ body: (UnsafeRawBufferPointer) throws(Fault) -> Void
+  ) throws(Fault) {
+    guard let file, held == nil, range.lowerBound >= 0, range.upperBound <= count else {
+      return try read(range.count, at: range.lowerBound).withRaw(body)
+    }
+    try file.stream(
+      base + range.lowerBound..<base + range.upperBound, granule: granule, through: block, body)
+  }
+
   /// `count` bytes from `offset` on; the range is checked before anything is allocated.
   func read(_ count: Int, at offset: Int) throws(Fault) -> [UInt8] {
     guard count >= 0, offset >= 0, count <= self.count, offset <= self.count - count else {

@@ -88,7 +88,7 @@ struct TorchArchive: Sendable {
   ) throws(Fault) {
     let entry = try storage(of: record)
     if part.isEmpty { return }
-    guard record.isContiguous, !bigEndian || record.dtype.size == 1 else {
+    guard isPlain(record) else {
       return try gather(record, entry, part: part, chunk: chunk, target: target, into: buffer)
     }
     let runs = BoxRuns(box: part, source: chunk, target: target, elementSize: record.dtype.size)
@@ -109,6 +109,46 @@ struct TorchArchive: Sendable {
       return try direct(runs, entry, start: start + shift, into: buffer, check: whole)
     }
     try StorageStream(zip: zip, entry: entry, start: start, shift: shift).copy(runs, into: buffer)
+  }
+
+  /// Whether the elements of a tensor lie in its storage as they are used.
+  func isPlain(_ record: TensorRecord) -> Bool {
+    record.isContiguous && (!bigEndian || record.dtype.size == 1)
+  }
+
+  /// Hands on a part of a plain tensor that is one stretch of its storage, and notes its checksum.
+  /// - Parameters:
+  ///   - part, chunk: as for `read`.
+  ///   - wholly: in one part if `block` has room; else in parts that stay in the cache.
+  /// - Throws: `CKPT-121` to `CKPT-123`, `FILE-002`; what `body` throws.
+  func stream(
+    _ record: TensorRecord, part: Box, chunk: Box, wholly: Bool, through block: AlignedBlock,
+    checks: (PieceChecks, ItemLocation), _ body: (UnsafeRawBufferPointer) throws(Fault) -> Void
+  ) throws(Fault) {
+    let entry = try storage(of: record)
+    let start = try zip.payload(of: entry)
+    let size = record.dtype.size
+    let hull = BoxRuns(box: part, source: chunk, target: chunk, elementSize: size)
+    try hull.forEach { (run) throws(Fault) in
+      let begin = run.source + record.offset * size
+      let range = begin..<begin + run.count
+      guard range.upperBound <= entry.size else {
+        throw Fault(.badTensorRecord, "a tensor leaves its storage", at: .file(zip.source.path))
+      }
+      var crc: UInt32 = 0
+      func pass(_ bytes: UnsafeRawBufferPointer) throws(Fault) {
+        crc = CRC32.update(crc, bytes)
+        try body(bytes)
+      }
+      try zip.source.stream(
+        start + range.lowerBound..<start + range.upperBound, granule: size, through: block
+      ) { (bytes) throws(Fault) in
+        if wholly { try pass(bytes) } else { try CacheParts.forEach(bytes, pass) }
+      }
+      if let whole = checks.0.add(checks.1, size: entry.size, range: range, crc: crc) {
+        try zip.check(entry, crc: whole)
+      }
+    }
   }
 
   /// Reads one stretch of the storage and notes its checksum.

@@ -63,14 +63,34 @@ public final class SafetensorsFile: Sendable {
   public func read(
     _ name: String, elements: Range<Int>, into buffer: UnsafeMutableRawBufferPointer
   ) throws(Fault) {
+    let (spec, bytes) = try place(name, elements)
+    try check(spec, buffer.count, bytes.count)
+    try file.read(into: buffer, at: bytes.lowerBound)
+  }
+
+  /// Hands on a run of elements in the order of the file, in parts of whole elements that lie in
+  /// `block`; see `PosixFile.stream`.
+  /// - Throws: `CKPT-103`, `CKPT-135`, `FILE-002`; what `body` throws.
+  public func stream(
+    _ name: String, elements: Range<Int>, through block: AlignedBlock,
+    _ body: (UnsafeRawBufferPointer) throws(Fault) -> Void
+  ) throws(Fault) {
+    let (spec, bytes) = try place(name, elements)
+    try file.stream(bytes, granule: spec.dtype.size, through: block, body)
+  }
+
+  /// Where elements lie in the file.
+  private func place(
+    _ name: String, _ elements: Range<Int>
+  ) throws(Fault) -> (TensorSpec, Range<Int>) {
     let (spec, offset) = try find(name)
     guard elements.lowerBound >= 0, elements.upperBound <= spec.count else {
       throw Fault(
         .badRequest, "elements \(elements) are outside of shape \(spec.shape)",
         at: .tensor(name, file: path))
     }
-    try check(spec, buffer.count, elements.count * spec.dtype.size)
-    try file.read(into: buffer, at: offset + elements.lowerBound * spec.dtype.size)
+    let size = spec.dtype.size
+    return (spec, offset + elements.lowerBound * size..<offset + elements.upperBound * size)
   }
 
   /// Reads the box `ranges` (one per dimension) of a tensor, row-major, into `buffer`.

@@ -76,6 +76,14 @@ public final class SafetensorsFolder: Sendable {
     try file(of: name).read(name, elements: elements, into: buffer)
   }
 
+  /// Hands on a run of elements in the order of the file; see `SafetensorsFile.stream`.
+  public func stream(
+    _ name: String, elements: Range<Int>, through block: AlignedBlock,
+    _ body: (UnsafeRawBufferPointer) throws(Fault) -> Void
+  ) throws(Fault) {
+    try file(of: name).stream(name, elements: elements, through: block, body)
+  }
+
   /// Reads the box `ranges`, one range per dimension.
   public func read(
     _ name: String, ranges: [Range<Int>], into buffer: UnsafeMutableRawBufferPointer

@@ -63,9 +63,9 @@ public struct UnitFile {
     if done.isEmpty {
       position = 0
       try Folder.remove(path)
-      file = try BlockFile(creating: path)
+      file = try BlockFile(creating: path, copy: PassingCopy.run)
     } else {
-      file = try BlockFile(resuming: path, size: position)
+      file = try BlockFile(resuming: path, size: position, copy: PassingCopy.run)
       try progress(units[..<done.count].reduce(0) { $0 + $1.byteCount }, false)
     }
     try journal.begin(done)

@@ -57,7 +57,7 @@ public struct CommonState: Sendable, Equatable {
   /// Writes `common.pt` into a folder that has none yet, and flushes it.
   /// - Throws: `FILE-003`.
   public func write(to folder: String) throws(Fault) -> WrittenFile {
-    let file = try BlockFile(creating: folder + "/" + Self.fileName)
+    let file = try BlockFile(creating: folder + "/" + Self.fileName, copy: PassingCopy.run)
     var archive = TorchArchiveWriter(file, base: 0, root: "common")
     try archive.write(value)
     try file.settle()

@@ -16,7 +16,7 @@ public final class TorchDistReader: Sendable {
   public let verify: Bool
 
   private let use: PosixFile.Use
-  private let checks: PieceChecks?
+  let checks: PieceChecks?
 
   private static let openLimit = 256
   private let open = Mutex<[String: PosixFile]>([:])
@@ -64,12 +64,7 @@ public final class TorchDistReader: Sendable {
   public func read(
     _ key: String, ranges: [Range<Int>], into buffer: UnsafeMutableRawBufferPointer
   ) throws(Fault) {
-    let tensor = try tensor(key)
-    guard Box.fits(ranges, in: tensor.spec.shape) else {
-      throw Fault(
-        .badRequest, "ranges \(ranges) are outside of shape \(tensor.spec.shape)",
-        at: .tensor(key, file: folder))
-    }
+    let tensor = try tensor(key, ranges)
     let target = Box(ranges)
     guard buffer.count == target.count * tensor.spec.dtype.size else {
       throw Fault(
@@ -89,7 +84,7 @@ public final class TorchDistReader: Sendable {
   }
 
   /// A fault of an archive that says nothing of a tensor gets its name.
-  private static func named(_ fault: Fault, _ key: String, _ file: String) -> Fault {
+  static func named(_ fault: Fault, _ key: String, _ file: String) -> Fault {
     guard case .file? = fault.place, fault.code.exit == .corruptCheckpoint else { return fault }
     var fault = fault
     fault.place = .tensor(key, file: file)
@@ -100,12 +95,20 @@ public final class TorchDistReader: Sendable {
     _ chunk: StoredChunk, of spec: TensorSpec, part: Box, target: Box,
     into buffer: UnsafeMutableRawBufferPointer
   ) throws(Fault) {
-    let archive = try TorchArchive(try source(chunk.location), allow: .tensor)
-    let record = try archive.singleTensor()
-    try match(record, chunk, spec)
+    let (archive, record) = try opened(chunk, of: spec)
     try archive.read(
       record, part: part, chunk: chunk.box, target: target, into: buffer, verify: verify,
       checks: checks.map { ($0, chunk.location) })
+  }
+
+  /// The archive of a piece and the tensor in it, held against the index.
+  func opened(
+    _ chunk: StoredChunk, of spec: TensorSpec
+  ) throws(Fault) -> (TorchArchive, TensorRecord) {
+    let archive = try TorchArchive(try source(chunk.location), allow: .tensor)
+    let record = try archive.singleTensor()
+    try match(record, chunk, spec)
+    return (archive, record)
   }
 
   private func match(
@@ -125,8 +128,7 @@ public final class TorchDistReader: Sendable {
   public func verify(_ tensor: StoredTensor) throws(Fault) {
     for chunk in tensor.chunks {
       do throws(Fault) {
-        let archive = try TorchArchive(try source(chunk.location), allow: .tensor)
-        try match(try archive.singleTensor(), chunk, tensor.spec)
+        let archive = try opened(chunk, of: tensor.spec).0
         for entry in archive.zip.entries { try archive.zip.verify(entry) }
       } catch {
         throw Self.named(error, tensor.spec.name, folder + "/" + chunk.location.file)
@@ -166,6 +168,17 @@ public final class TorchDistReader: Sendable {
       throw Fault(.missingTensor, "there is no such object", at: .tensor(key, file: folder))
     }
     return StoredObject(archive: try TorchArchive(try source(place), allow: .object))
+  }
+
+  /// The tensor of a key, of which a box is wanted.
+  func tensor(_ key: String, _ ranges: [Range<Int>]) throws(Fault) -> StoredTensor {
+    let tensor = try tensor(key)
+    guard Box.fits(ranges, in: tensor.spec.shape) else {
+      throw Fault(
+        .badRequest, "ranges \(ranges) are outside of shape \(tensor.spec.shape)",
+        at: .tensor(key, file: folder))
+    }
+    return tensor
   }
 
   private func tensor(_ key: String) throws(Fault) -> StoredTensor {

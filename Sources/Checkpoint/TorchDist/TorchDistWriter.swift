@@ -99,7 +99,7 @@ private struct DistFile {
 
   init(_ path: String, name: String) throws(Fault) {
     self.name = name
-    file = try BlockFile(creating: path)
+    file = try BlockFile(creating: path, copy: PassingCopy.run)
   }
 
   mutating func add(_ object: ObjectShard) throws(Fault) -> WrittenItem {

@@ -10,7 +10,18 @@ final class ElementCast {
 
   init(engine: Engine) { self.engine = engine }
 
-  /// - Throws: `MODEL-103` for types that are no weights.
+  /// Converts bytes on their way somewhere, in parts that stay in the cache.
+  /// - Throws: `MODEL-103` for types that are no weights; what `emit` throws.
+  func pass(
+    _ bytes: UnsafeRawBufferPointer, _ from: DType, _ to: DType,
+    _ emit: (UnsafeRawBufferPointer) throws(Fault) -> Void
+  ) throws(Fault) {
+    if from == to { return try emit(bytes) }
+    try CacheParts.forEach(bytes) { (part) throws(Fault) in try convert(part, from, to, emit) }
+  }
+
+  /// Converts bytes and hands them on in one part.
+  /// - Throws: `MODEL-103` for types that are no weights; what `emit` throws.
   func convert(
     _ bytes: UnsafeRawBufferPointer, _ from: DType, _ to: DType,
     _ emit: (UnsafeRawBufferPointer) throws(Fault) -> Void

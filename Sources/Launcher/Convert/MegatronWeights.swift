@@ -39,6 +39,16 @@ struct MegatronWeights: WeightSource {
     let stored: StoredName
     let parts: [StoredTensor]
     var rows: [Int] { parts.map { $0.spec.shape[stored.leading.count] } }
+
+    /// The box of rows of a part. Columns are those of the rows laid flat: with more than one dim
+    /// behind them, or for nil, all.
+    func ranges(_ part: StoredTensor, rows: Range<Int>, columns: Range<Int>?) -> [Range<Int>] {
+      var ranges = stored.leading.map { $0.index..<$0.index + 1 }
+      ranges.append(rows)
+      let rest = part.spec.shape.dropFirst(ranges.count)
+      if let columns, rest.count == 1 { return ranges + [columns] }
+      return ranges + rest.map { 0..<$0 }
+    }
   }
 
   private func find(_ name: String) throws(Fault) -> Place {
@@ -116,16 +126,31 @@ struct MegatronWeights: WeightSource {
       let wanted = rows.clamped(to: begin..<begin + count)
       defer { begin += count }
       if wanted.isEmpty { continue }
-      var ranges = place.stored.leading.map { $0.index..<$0.index + 1 }
-      ranges.append(wanted.lowerBound - begin..<wanted.upperBound - begin)
-      let rest = part.spec.shape.dropFirst(ranges.count)
-      // Columns are those of the rows laid flat: with more than one dim behind them, all.
-      ranges += rest.count == 1 ? [columns] : rest.map { 0..<$0 }
       let from = (wanted.lowerBound - rows.lowerBound) * rowBytes
       try reader.read(
-        part.spec.name, ranges: ranges,
+        part.spec.name,
+        ranges: place.ranges(
+          part, rows: wanted.lowerBound - begin..<wanted.upperBound - begin, columns: columns),
         into: UnsafeMutableRawBufferPointer(
           rebasing: target[from..<from + wanted.count * rowBytes]))
+    }
+  }
+
+  func stream(
+    _ name: String, rows: Range<Int>, wholly: Bool, through memory: StreamMemory,
+    _ emit: (UnsafeRawBufferPointer) throws(Fault) -> Void
+  ) throws(Fault) {
+    let place = try find(name)
+    var begin = 0
+    for (part, count) in zip(place.parts, place.rows) {
+      let wanted = rows.clamped(to: begin..<begin + count)
+      defer { begin += count }
+      if wanted.isEmpty { continue }
+      try reader.stream(
+        part.spec.name,
+        ranges: place.ranges(
+          part, rows: wanted.lowerBound - begin..<wanted.upperBound - begin, columns: nil),
+        wholly: wholly, through: memory, emit)
     }
   }
 }

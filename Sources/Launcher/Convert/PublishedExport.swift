@@ -88,7 +88,7 @@ struct PublishedExport {
       { (emit) throws(Fault) in
         try tools.with { (memory, cast) throws(Fault) in
           try assembly.stream(spec.name, through: memory) { (bytes) throws(Fault) in
-            try cast.convert(bytes, stored[spec.name] ?? spec.dtype, spec.dtype, emit)
+            try cast.pass(bytes, stored[spec.name] ?? spec.dtype, spec.dtype, emit)
           }
         }
       }

@@ -23,4 +23,13 @@ struct PublishedFolder: PublishedTensors {
   ) throws(Fault) {
     try folder.read(name, elements: elements, into: target)
   }
+
+  func streamElements(
+    published name: String, _ elements: Range<Int>, wholly: Bool, through memory: StreamMemory,
+    _ emit: (UnsafeRawBufferPointer) throws(Fault) -> Void
+  ) throws(Fault) {
+    let bytes = elements.count * (folder[name]?.dtype.size ?? 1)
+    try folder.stream(
+      name, elements: elements, through: memory.transfer(holding: wholly ? bytes : nil), emit)
+  }
 }

@@ -96,12 +96,10 @@ enum WeightShards {
         sizes: place.leading.map { _ in 1 } + shape)
       shards.append(
         TensorShard(spec, box: box) { (emit) throws(Fault) in
-          let width = shape.dropFirst().reduce(1, *)
           try tools.with { (memory, cast) throws(Fault) in
-            try RowParts.forEach(0..<shape[0], rowBytes: width * stored.size, through: memory) {
-              (rows, bytes) throws(Fault) in
-              try source.read(row.name, rows: rows, columns: 0..<width, into: bytes)
-              try cast.convert(UnsafeRawBufferPointer(bytes), stored, type, emit)
+            try source.stream(row.name, rows: 0..<shape[0], wholly: false, through: memory) {
+              (bytes) throws(Fault) in
+              try cast.pass(bytes, stored, type, emit)
             }
           }
         })

@@ -15,9 +15,9 @@ struct Side {
 
   /// A run of elements in row-major order.
   typealias Read = (Entry, Range<Int>, UnsafeMutableRawBufferPointer) throws(Fault) -> Void
-  /// All bytes of a tensor in row-major order, in parts that fit into the memory given.
+  /// All bytes of a tensor in row-major order, in parts.
   typealias Stream = (
-    Entry, UnsafeMutableRawBufferPointer, (UnsafeRawBufferPointer) throws(Fault) -> Void
+    Entry, StreamMemory, (UnsafeRawBufferPointer) throws(Fault) -> Void
   ) throws(Fault) -> Void
 
   private(set) var entries: [Entry]
@@ -35,6 +35,7 @@ struct Side {
     self.entries = entries
     self.read = read
     stream = { (entry, memory, emit) throws(Fault) in
+      let memory = memory.transfer().bytes
       let step = max(1, memory.count / entry.dtype.size)
       let count = entry.shape.reduce(1, *)
       for first in stride(from: 0, to: count, by: step) {

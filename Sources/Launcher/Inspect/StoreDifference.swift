@@ -75,7 +75,7 @@ struct StoreDifference {
     let (x, y) = (x.without(y, \.isOptimizerState), y.without(x, \.isOptimizerState))
     let other = Dictionary(y.entries.map { ($0.name, $0) }) { first, _ in first }
     let mine = Set(x.entries.map(\.name))
-    let memory = (AlignedBlock(4 << 20), AlignedBlock(8 << 20))
+    let memory = (StreamMemory(), StreamMemory())
     for p in x.entries {
       guard let q = other[p.name] else {
         result.lines.append("only in \(a): \(p.name)  \(p.dtype.rawValue)  \(p.shape)")
@@ -105,7 +105,7 @@ struct StoreDifference {
   }
 
   private func difference(
-    _ x: Side, _ p: Side.Entry, _ y: Side, _ q: Side.Entry, _ memory: (AlignedBlock, AlignedBlock)
+    _ x: Side, _ p: Side.Entry, _ y: Side, _ q: Side.Entry, _ memory: (StreamMemory, StreamMemory)
   ) throws(Fault) -> ElementDifference {
     var found = ElementDifference()
     let cast = rounds && p.dtype != q.dtype ? ElementCast(engine: try Engine()) : nil
@@ -118,38 +118,23 @@ struct StoreDifference {
     var done = 0
     // A side that is put together goes ahead, the other one reads the same elements.
     if let read = y.read {
-      try x.stream(p, memory.0.bytes) { (left) throws(Fault) in
+      try x.stream(p, memory.0) { (left) throws(Fault) in
         let run = done..<done + left.count / p.dtype.size
         done = run.upperBound
-        try Self.with(memory.1, run.count * q.dtype.size) { (right) throws(Fault) in
-          try read(q, run, right)
-          try add(left, UnsafeRawBufferPointer(right))
-        }
+        let right = memory.1.gathered(run.count * q.dtype.size)
+        try read(q, run, right)
+        try add(left, UnsafeRawBufferPointer(right))
       }
     } else if let read = x.read {
-      try y.stream(q, memory.0.bytes) { (right) throws(Fault) in
+      try y.stream(q, memory.0) { (right) throws(Fault) in
         let run = done..<done + right.count / q.dtype.size
         done = run.upperBound
-        try Self.with(memory.1, run.count * p.dtype.size) { (left) throws(Fault) in
-          try read(p, run, left)
-          try add(UnsafeRawBufferPointer(left), right)
-        }
+        let left = memory.1.gathered(run.count * p.dtype.size)
+        try read(p, run, left)
+        try add(UnsafeRawBufferPointer(left), right)
       }
     }
     return found
-  }
-
-  /// Memory of `count` bytes: the block, or more when a row alone is larger.
-  private static func with(
-    _ block: AlignedBlock, _ count: Int,
-    _ body: (UnsafeMutableRawBufferPointer) throws(Fault) -> Void
-  ) throws(Fault) {
-    if count <= block.bytes.count {
-      return try body(UnsafeMutableRawBufferPointer(rebasing: block.bytes[..<count]))
-    }
-    let own = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 64)
-    defer { own.deallocate() }
-    try body(own)
   }
 
   /// The place of an element: `[3, 17]`.

@@ -8,14 +8,20 @@ import Tensor
 /// A fault is printed once. What every rank knows is told by rank 0; a fault of one rank alone is told
 /// by that rank when nobody has ended the job some seconds later.
 public enum RankJob {
-  /// - Parameter body: the work of one rank; collectives go through the world it is given.
+  /// - Parameters:
+  ///   - overlaps: collectives will be made beside the computation (`Communicator.double`).
+  ///   - body: the work of one rank; collectives go through the world it is given.
   /// - Returns: the exit code; does not return after a fault in a world of several ranks.
   public static func run(
     _ launch: LaunchEnvironment = LaunchEnvironment(ProcessInfo.processInfo.environment),
+    overlaps: Bool = false,
     _ body: (any Communicator) throws(Fault) -> ExitCode
   ) throws(Fault) -> ExitCode {
     guard launch.world.isInsideMPI else { return try body(SelfWorld()) }
-    let world = try MPIWorld.start()
+    var options = MPIWorld.Options()
+    // Inside a node such collectives need no library; several nodes are known only after the start.
+    options.wantsThreads = overlaps && launch.world.localSize < launch.world.size
+    let world = try MPIWorld.start(options)
     do throws(Fault) {
       let code = try body(world)
       try world.finish()

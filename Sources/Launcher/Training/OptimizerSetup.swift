@@ -41,12 +41,13 @@ struct OptimizerSetup {
     return try Schedule(schedule)
   }
 
-  func optimizer(_ parameters: [Parameter]) throws(Fault) -> DistributedOptimizer {
-    let rates = try PartRates(options.schedule, parameters)
+  func optimizer(_ model: QwenModel) throws(Fault) -> DistributedOptimizer {
+    let rates = try PartRates(options.schedule, model.parameters)
     return try DistributedOptimizer(
       OptimizedParameter.trainable(
-        parameters, tensorRank: groups.tp.rank, expertTensorRank: groups.etp.rank,
-        learningRateScale: { rates.scale(of: $0.name) }),
+        model.parameters, tensorRank: groups.tp.rank, expertTensorRank: groups.etp.rank,
+        learningRateScale: { rates.scale(of: $0.name) },
+        forwardPart: { model.forwardPart(of: $0) }),
       groups: OptimizerGroups(
         dataParallel: groups.dp, expertDataParallel: groups.edp, world: groups.world),
       options: optimizerOptions(), engine: engine)
@@ -70,8 +71,11 @@ struct OptimizerSetup {
     result.canonicalChunks = flags.canonicalBatchChunks
     result.expertLanes = groups.laneCount(canonicalChunks: flags.canonicalBatchChunks)
     if options.parallel.overlapGradReduce {
-      result.bucketSize = max(40_000_000, 1_000_000 * groups.dp.size)
+      result.bucketSize =
+        options.extra.bucketSize ?? max(40_000_000, 1_000_000 * groups.dp.size)
     }
+    result.overlapsReduction = options.parallel.overlapGradReduce
+    result.overlapsGather = options.parallel.overlapParamGather
     if flags.cpuOffload {
       let folder = flags.offloadDir ?? directory
       result.offload = OffloadOptions(

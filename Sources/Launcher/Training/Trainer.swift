@@ -11,6 +11,7 @@ final class Trainer {
   private var window: StopWindow
   private let watch: HangWatch?
   private var lastSaved: Int?
+  private var saidUncovered = false
   /// Saves in a row that found no room.
   private var failedSaves = 0
   private static let allowedFailures = 2
@@ -51,6 +52,7 @@ final class Trainer {
       guard let batches = try nextBatches() else { break }
       let outcome = try step.make(batches)
       watch?.stepEnded()
+      sayUncovered()
       try recordAgreed { (record) throws(Fault) in try record.add(outcome) }
       let iteration = run.position.iteration
       let endsEpoch = run.source.state.epoch > epoch
@@ -65,10 +67,21 @@ final class Trainer {
     try settle(waits: true)
     if lastSaved != run.position.iteration, run.position.iteration > 0 { try save(isLast: true) }
     if reason == .none, run.evalIterations > 0 { try evaluate(isFinal: true) }
+    try run.optimizer.finishGather()
     let path = lastSaved.map { saver.path(of: $0) }
     try recordAgreed { (record) throws(Fault) in try record.finish(lastSaved: path, reason: reason)
     }
     return reason.exitCode
+  }
+
+  /// Once, after the first step, when it is known.
+  private func sayUncovered() {
+    let groups = run.optimizer.uncoveredGroups
+    guard !groups.isEmpty, !saidUncovered else { return }
+    saidUncovered = true
+    run.logger.warning(
+      "--overlap_grad_reduce: exchanges of \(groups.joined(separator: ", ")) wait for the computation; "
+        + "the MPI library takes no calls from a second thread (MPI_THREAD_MULTIPLE)")
   }
 
   private func isSaveDue(_ iteration: Int, endsEpoch: Bool) -> Bool {
@@ -96,6 +109,7 @@ final class Trainer {
   }
 
   private func evaluate(isFinal: Bool) throws(Fault) {
+    try run.optimizer.finishGather()
     record.pause()
     let result = try evaluation.evaluate(isFinal: isFinal)
     if let loss = result.losses.first?.value, loss < run.best?.loss ?? .infinity {
@@ -110,6 +124,8 @@ final class Trainer {
   /// - Throws: `FILE-003` on all ranks for the third in a row, or the last of the run.
   private func save(isLast: Bool) throws(Fault) {
     try settle(waits: true)
+    // A weight that did not arrive must not be saved.
+    try run.optimizer.finishGather()
     record.pause()
     watch?.pause()
     defer {

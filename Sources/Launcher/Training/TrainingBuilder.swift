@@ -86,7 +86,7 @@ struct TrainingBuilder {
       isHalf: setup.precision == .fp16)
     var schedule = try training.schedule(trainIterations: iterations)
     let optimizer = try world.agreeing { () throws(Fault) in
-      try training.optimizer(model.parameters)
+      try training.optimizer(model)
     }
     sayModel(model, optimizer, setup, logger)
     schedule = try resume?.schedule(schedule, into: &position, logger) ?? schedule

@@ -131,11 +131,21 @@ struct TrainingStep {
       isSkipped: result.isSkipped, learningRate: lr,
       loadBalancing: router?.0, zLoss: router?.1, lossScale: run.lossScaler.scale,
       channels: channels)
-    outcome.timers = [("forward-backward", computed - start), ("optimizer", updated - computed)]
+    outcome.timers = timers(compute: computed - start, update: updated - computed)
     if run.options.logging.logThroughput {
       outcome.flops = try dp.allDoubles(rows.reduce(0) { $0 + operations($1) }).reduce(0, +)
     }
     return outcome
+  }
+
+  /// What the exchanges of gradients and weights cost is how long the rank was held up by them: all of
+  /// it, unless they run beside the computation.
+  private func timers(compute: Double, update: Double) -> [(name: String, seconds: Double)] {
+    let times = run.optimizer.exchangeTimes
+    return [
+      ("forward-backward", compute), ("optimizer", update),
+      ("all-grads-sync", times.reduceWait), ("params-all-gather", times.gatherWait),
+    ]
   }
 
   /// Model operations of a micro-batch by the real lengths of its documents; padding, which is
@@ -179,6 +189,7 @@ struct TrainingStep {
     let tape = Tape()
     var setting = run.setting(row, seeds: seeds, training: true, statistics: statistics)
     setting.dropoutKey = run.dropoutKey(microBatch: number)
+    setting.backward = run.optimizer.backwardWatch
     let context = Context(tape: tape, setting: setting)
     let result = try run.model.loss(row.input, plan: run.plan, in: context)
     try tape.seed(result.loss, with: try Tensor([1], [1], on: run.engine))

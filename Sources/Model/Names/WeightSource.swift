@@ -12,6 +12,15 @@ public protocol WeightSource {
     _ name: String, rows: Range<Int>, columns: Range<Int>,
     into target: UnsafeMutableRawBufferPointer
   ) throws(Fault)
+  /// Hands on whole rows in order, in the source's dtype, with as few copies as the source can do.
+  /// - Parameters:
+  ///   - wholly: in one part, where the source holds the rows in one piece.
+  ///   - memory: room for parts; what it lends for a transfer is the source's until this returns.
+  ///   - emit: gets parts of whole elements at any address, which are good during the call.
+  func stream(
+    _ name: String, rows: Range<Int>, wholly: Bool, through memory: StreamMemory,
+    _ emit: (UnsafeRawBufferPointer) throws(Fault) -> Void
+  ) throws(Fault)
 }
 
 /// Published tensors by their own names, as `Checkpoint` reads them.
@@ -20,6 +29,12 @@ public protocol PublishedTensors {
   /// A run of elements in the order of the file.
   func readElements(
     published name: String, _ elements: Range<Int>, into target: UnsafeMutableRawBufferPointer
+  ) throws(Fault)
+  /// Hands on a run of elements in the order of the file, as `WeightSource.stream` does.
+  /// - Parameter wholly: in one part.
+  func streamElements(
+    published name: String, _ elements: Range<Int>, wholly: Bool, through memory: StreamMemory,
+    _ emit: (UnsafeRawBufferPointer) throws(Fault) -> Void
   ) throws(Fault)
 }
 
@@ -39,11 +54,31 @@ public struct PublishedWeightSource: WeightSource {
   }
 
   public func describe(_ name: String) throws(Fault) -> (dtype: DType, shape: [Int]) {
-    guard let row = map[name] else { throw missing(name) }
+    let row = try row(name)
     guard let first = tensors.describe(published: row.pieces[0].published) else {
       throw missing(row.pieces[0].published)
     }
     return (first.dtype, row.shape)
+  }
+
+  func row(_ name: String) throws(Fault) -> NameMapRow {
+    guard let row = map[name] else { throw missing(name) }
+    return row
+  }
+
+  /// The type of the tensor that holds a piece.
+  /// - Throws: `MODEL-103` when there is none, or one of another shape.
+  func dtype(of piece: NameMapRow.Piece) throws(Fault) -> DType {
+    guard let (dtype, shape) = tensors.describe(published: piece.published) else {
+      throw missing(piece.published)
+    }
+    guard map.fits(piece.published, shape) else {
+      throw Fault(
+        .badModelWeights, "\(piece.published) does not have the shape config.json asks for",
+        at: .tensor(piece.published), expected: "\(map.shape(of: piece.published) ?? [])",
+        found: "\(shape)")
+    }
+    return dtype
   }
 
   private func missing(_ name: String) -> Fault {
@@ -56,20 +91,12 @@ public struct PublishedWeightSource: WeightSource {
     _ name: String, rows: Range<Int>, columns: Range<Int>,
     into target: UnsafeMutableRawBufferPointer
   ) throws(Fault) {
-    guard let row = map[name] else { throw missing(name) }
+    let row = try row(name)
     let width = row.shape.dropFirst().reduce(1, *)
     for piece in row.pieces {
       let wanted = (piece.row..<piece.row + piece.count).clamped(to: rows)
       if wanted.isEmpty { continue }
-      guard let (dtype, shape) = tensors.describe(published: piece.published) else {
-        throw missing(piece.published)
-      }
-      guard map.fits(piece.published, shape) else {
-        throw Fault(
-          .badModelWeights, "\(piece.published) does not have the shape config.json asks for",
-          at: .tensor(piece.published), expected: "\(map.shape(of: piece.published) ?? [])",
-          found: "\(shape)")
-      }
+      let dtype = try dtype(of: piece)
       let place = (wanted.lowerBound - rows.lowerBound) * columns.count * dtype.size
       let part = UnsafeMutableRawBufferPointer(
         rebasing: target[place..<place + wanted.count * columns.count * dtype.size])

@@ -109,7 +109,7 @@ extension QwenText {
       }
     }
     probe?.keep("hidden.\(layers.count)", x, on: context.tape)
-    return x
+    return context.tape.boundary(x, of: ForwardPart.head(config), setting.backward)
   }
 
   /// Layers one after another; the first of them are followed by what the tower adds.
@@ -119,6 +119,7 @@ extension QwenText {
   ) throws(Fault) -> Value {
     var x = x
     for (i, layer) in run.enumerated() {
+      x = context.tape.boundary(x, of: ForwardPart.layer(layer.index), context.setting.backward)
       x = try layer(x, angles, in: context)
       guard i < features.count else { continue }
       context.setting.probe?.keep("layer.\(layer.index).out", x, on: context.tape)

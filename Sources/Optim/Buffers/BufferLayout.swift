@@ -27,6 +27,8 @@ public struct BufferLayout: Sendable, Equatable {
   /// Slots by registration order.
   public let slots: [Slot]
   public let buckets: [Range<Int>]
+  /// Parameters of each bucket, by registration order.
+  public let members: [Range<Int>]
   public let groupSize: Int
   public let isSharded: Bool
   public var count: Int { buckets.last?.upperBound ?? 0 }
@@ -45,22 +47,25 @@ public struct BufferLayout: Sendable, Equatable {
     let startUnit = isSharded ? BufferLayout.startAlignment : 1
     var slots = [Slot?](repeating: nil, count: counts.count)
     var buckets: [Range<Int>] = []
+    var members: [Range<Int>] = []
     var bucketStart = 0
     var end = 0
-    func close() {
+    func close(at first: Int) {
       end = end.rounded(upTo: endUnit)
       buckets.append(bucketStart..<end)
+      members.append(first..<(members.last?.lowerBound ?? counts.count))
       bucketStart = end
     }
     for index in counts.indices.reversed() {
       let start = end.rounded(upTo: startUnit)
       end = start + counts[index]
       slots[index] = Slot(range: start..<end, bucket: buckets.count)
-      if let bucketSize, end - bucketStart >= bucketSize { close() }
+      if let bucketSize, end - bucketStart >= bucketSize { close(at: index) }
     }
-    if let first = slots.first, first?.bucket == buckets.count { close() }
+    if let first = slots.first, first?.bucket == buckets.count { close(at: 0) }
     self.slots = slots.compactMap { $0 }
     self.buckets = buckets
+    self.members = members
   }
 
   /// The part of `bucket` that `rank` owns; all of it without a distributed optimizer.

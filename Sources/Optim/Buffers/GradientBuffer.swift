@@ -74,17 +74,25 @@ final class GradientBuffer {
   }
 
   /// Which parameters got a gradient since `attach`.
-  var written: [Bool] {
-    parameters.map { item in
-      lane.map { item.parameter.lanes[$0].hasGradient } ?? item.parameter.hasGradient
+  var written: [Bool] { parameters.indices.map(isWritten) }
+
+  private func isWritten(_ i: Int) -> Bool {
+    let parameter = parameters[i].parameter
+    return lane.map { parameter.lanes[$0].hasGradient } ?? parameter.hasGradient
+  }
+
+  /// Sets the gradients of parameters of a bucket that no layer has touched since `attach` to zero.
+  func clearUnwritten(_ tensor: Tensor, bucket: Int) {
+    for i in layout.members[bucket] where !isWritten(i) {
+      tensor.elements(layout.slots[i].range).clear()
     }
   }
 
-  /// Sets the gradients of parameters that no layer has touched to zero.
-  func clearUnwritten(_ tensor: Tensor, written: [Bool]) {
-    for (i, isWritten) in written.enumerated() where !isWritten {
-      engine.clear(tensor.elements(layout.slots[i].range))
-    }
+  /// Takes the slots of a bucket away, so that a gradient that comes too late is a fault. (Lanes keep
+  /// theirs: experts are in one part of the model and write once.)
+  func seal(_ bucket: Int) {
+    guard lane == nil else { return }
+    for item in parameters[layout.members[bucket]] { item.parameter.gradient = nil }
   }
 
   /// The parts of the buffer that this rank owns after the reduction.

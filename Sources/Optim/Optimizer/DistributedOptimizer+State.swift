@@ -105,10 +105,11 @@ extension DistributedOptimizer {
   /// - Throws: `COMM-…`, `MEM-001`, `OPTIM-302`.
   public func finishImport(step: Int, hasMasters: Bool) throws(Fault) {
     stepCount = max(0, step)
+    try exchange.finishGather()
     if hasMasters {
       self.hasMasters = true
       try roundWeights()
-      for buffer in buffers { try buffer.gatherWeights(scratch) }
+      try exchange.gather()
     } else {
       try refreshMasters()
     }

@@ -34,7 +34,7 @@ extension DistributedOptimizer {
       for part in self.parts { try self.update(part, input, factor * input.gradientScale) }
     }
     try roundWeights()
-    for buffer in buffers { try buffer.gatherWeights(scratch) }
+    try exchange.gather()
     endStep()
     return StepResult(
       gradientNorm: norm, clipFactor: factor, isSkipped: false, step: stepCount)

@@ -25,6 +25,7 @@ public struct OptimizerGroups: Sendable {
 ///
 ///     beginStep(microBatches: M)
 ///     M times: beginMicroBatch(m), forward and backward, endMicroBatch(m)
+///              (a backward pass that tells backwardWatch where it is has its buckets reduced meanwhile)
 ///     step(input)   reduce → norm and verdict → clip and update the shard → gather weights
 ///
 /// The result is the same, bit for bit, with and without sharding, at every clipping, offload and
@@ -38,14 +39,14 @@ public final class DistributedOptimizer {
   public internal(set) var stepCount = 0
   let groups: OptimizerGroups
   let buffers: [GradientBuffer]
-  /// Lanes of expert buffers, where there are several.
+  /// Every buffer with its further lanes.
   let lanes: [LaneBuffers]
   let accumulator: GradientAccumulator
   /// By weight type.
   let parts: [StatePart]
   /// Where the states of each parameter lie, by its name; empty where this rank owns none.
   let places: [String: [(part: Int, segment: Int)]]
-  let scratch: ExchangeScratch
+  let exchange: BucketExchange
   /// Master weights were imported or taken from the weights; until then an export takes them.
   public internal(set) var hasMasters = false
   private var isReduced = false
@@ -67,9 +68,10 @@ public final class DistributedOptimizer {
     let tree = try ChunkTree(
       chunks: options.canonicalChunks, dataParallel: groups.dataParallel.size)
     buffers = try DistributedOptimizer.makeBuffers(parameters, groups, options, engine)
-    lanes = try DistributedOptimizer.makeLanes(buffers, options, engine)
+    let lanes = try DistributedOptimizer.makeLanes(buffers, options, engine)
+    self.lanes = lanes
     accumulator = GradientAccumulator(buffers + lanes.flatMap(\.others), tree: tree)
-    scratch = ExchangeScratch(engine: engine)
+    exchange = BucketExchange(lanes, accumulator, options, engine: engine)
     parts = try DistributedOptimizer.makeParts(buffers, groups, options, engine)
     places = DistributedOptimizer.places(parts, parameters)
   }
@@ -122,14 +124,14 @@ public final class DistributedOptimizer {
     return buffers
   }
 
-  /// The further lanes of every expert buffer.
+  /// Every buffer with its further lanes, which expert buffers may have.
   private static func makeLanes(
     _ buffers: [GradientBuffer], _ options: OptimizerOptions, _ engine: Engine
   ) throws(Fault) -> [LaneBuffers] {
     var lanes: [LaneBuffers] = []
-    for buffer in buffers where buffer.lane != nil {
+    for buffer in buffers {
       var others: [GradientBuffer] = []
-      for lane in 1..<options.expertLanes {
+      for lane in 1..<(buffer.lane == nil ? 1 : options.expertLanes) {
         others.append(
           try GradientBuffer(
             buffer.parameters, indices: buffer.indices, group: buffer.group,
@@ -179,14 +181,38 @@ public final class DistributedOptimizer {
   public func beginStep(microBatches: Int) {
     isReduced = false
     accumulator.begin(microBatches: microBatches)
+    exchange.beginStep()
   }
 
   /// Before the backward pass of micro-batch `m`, which is number m·dp + rank of the global batch.
-  /// - Throws: `INT-001` if micro-batches come in another order; `MEM-001`.
-  public func beginMicroBatch(_ m: Int) throws(Fault) { try accumulator.beginMicroBatch(m) }
+  /// - Throws: `INT-001` if micro-batches come in another order; `MEM-001`; `COMM-…` when weights
+  ///   of the last update did not arrive.
+  public func beginMicroBatch(_ m: Int) throws(Fault) {
+    try exchange.beginMicroBatch()
+    try accumulator.beginMicroBatch(m)
+  }
+
+  /// Whom the backward pass of the micro-batch under way is to tell where it is; nil when its
+  /// gradients are not reduced meanwhile.
+  public var backwardWatch: (any BackwardWatch)? { exchange.watch }
 
   /// After the backward pass of micro-batch `m`.
-  public func endMicroBatch(_ m: Int) { accumulator.endMicroBatch(m) }
+  public func endMicroBatch(_ m: Int) {
+    accumulator.endMicroBatch(m)
+    if accumulator.isComplete { exchange.endMicroBatches() }
+  }
+
+  /// Waits for weights that other ranks have updated. Reading a weight waits by itself; this is for
+  /// places that must know of a failure before they use or keep what they read.
+  /// - Throws: `COMM-…`, `MEM-001`.
+  public func finishGather() throws(Fault) { try exchange.finishGather() }
+
+  /// Groups whose exchanges cannot run beside the computation, though options ask for it: their
+  /// messages go through a library that was started for one thread. Known from the first step on.
+  public var uncoveredGroups: [String] { exchange.uncovered }
+
+  /// How long the exchanges of the last step took.
+  public var exchangeTimes: ExchangeTimes { exchange.times }
 
   /// Sums the gradients over the data-parallel ranks; `step` does it if it was not done.
   /// - Communication: every gradient over its group.
@@ -198,11 +224,9 @@ public final class DistributedOptimizer {
         at: .operation("optimizer"))
     }
     guard !isReduced else { return }
-    for buffer in buffers { try buffer.reduce(scratch) }
-    for lane in lanes {
-      for buffer in lane.others { try buffer.reduce(scratch) }
-      lane.combine()
-    }
+    // Own parts of the weights are about to change.
+    try exchange.finishGather()
+    try exchange.reduce()
     isReduced = true
   }
 

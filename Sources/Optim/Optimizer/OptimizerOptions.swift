@@ -26,6 +26,10 @@ public struct OptimizerOptions: Sendable {
   public var expertLanes = 1
   /// Elements after which a bucket is closed; nil makes one bucket per buffer.
   public var bucketSize: Int?
+  /// A bucket is reduced as soon as its gradients are complete (`overlap_grad_reduce`).
+  public var overlapsReduction = false
+  /// Weights are gathered while the next forward pass goes on (`overlap_param_gather`).
+  public var overlapsGather = false
   public var offload: OffloadOptions?
   public init() {}
 
@@ -43,6 +47,11 @@ public struct OptimizerOptions: Sendable {
       throw OptimizerOptions.refusal(
         "optimizer_cpu_offload", "it needs the precision-aware optimizer",
         "add use_precision_aware_optimizer true")
+    }
+    if overlapsGather, !isDistributed || !overlapsReduction {
+      throw OptimizerOptions.refusal(
+        "overlap_param_gather", "it needs the distributed optimizer and overlapped reduction",
+        "add use_distributed_optimizer true and overlap_grad_reduce true")
     }
     try validateTypes()
     try validateOffload()

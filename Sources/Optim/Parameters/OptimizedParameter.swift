@@ -9,6 +9,9 @@ public struct OptimizedParameter: Sendable {
   public var decays: Bool
   /// This rank's elements enter the global norm; false on all but one rank that hold them.
   public var countsInNorm: Bool
+  /// The first part of the forward pass that uses the weight (`BackwardWatch`): its gradient is
+  /// complete when the backward pass has left that part.
+  public var forwardPart = 0
 
   public init(_ parameter: Parameter, learningRateScale: Double = 1, countsInNorm: Bool = true) {
     self.parameter = parameter
@@ -23,13 +26,16 @@ public struct OptimizedParameter: Sendable {
   ///   - expertTensorRank: the same for weights of experts, in etp.
   public static func trainable(
     _ parameters: [Parameter], tensorRank: Int, expertTensorRank: Int,
-    learningRateScale: (Parameter) -> Double = { _ in 1 }
+    learningRateScale: (Parameter) -> Double = { _ in 1 },
+    forwardPart: (Parameter) -> Int = { _ in 0 }
   ) -> [OptimizedParameter] {
     parameters.filter(\.isTrainable).map {
       let place = $0.role.isExpert ? expertTensorRank : tensorRank
-      return OptimizedParameter(
+      var item = OptimizedParameter(
         $0, learningRateScale: learningRateScale($0),
         countsInNorm: !$0.role.isReplicated || place == 0)
+      item.forwardPart = forwardPart($0)
+      return item
     }
   }
 }

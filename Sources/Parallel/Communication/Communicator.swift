@@ -67,6 +67,13 @@ public protocol Communicator: AnyObject, Sendable {
   /// in rank order of the new groups, the same on every member. Unlike colors it can be followed
   /// without asking the peers, so it works while planning too.
   func split(groups: [[Int]], label: String) throws(Fault) -> any Communicator
+
+  /// The same members in the same order once more, for a thread besides the one that drives the
+  /// rank: calls on the double may run while calls on this group do. It has a log of its own.
+  /// - Returns: nil, on all members alike, where only one thread may use what connects them
+  ///   (messages of an MPI library that was started for one).
+  /// - Communication: collective.
+  func double(label: String) throws(Fault) -> (any Communicator)?
 }
 
 extension FaultCode {

@@ -117,6 +117,10 @@ public class GroupWorld: Communicator, @unchecked Sendable {
     throw Fault(.internalError, "this world cannot be split", at: .operation("split \(label)"))
   }
 
+  public func double(label: String) throws(Fault) -> (any Communicator)? {
+    throw Fault(.internalError, "this world has no double", at: .operation("double \(label)"))
+  }
+
   public func split(groups: [[Int]], label: String) throws(Fault) -> any Communicator {
     let (color, key) = try place(in: groups, label: label)
     return try split(color: color, key: key, label: label)

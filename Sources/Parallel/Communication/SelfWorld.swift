@@ -16,6 +16,10 @@ public final class SelfWorld: GroupWorld, @unchecked Sendable {
   ) throws(Fault) -> any Communicator {
     alone(label: label)
   }
+
+  public override func double(label: String) throws(Fault) -> (any Communicator)? {
+    SelfWorld(label: label, log: OperationLog())
+  }
 }
 
 /// The exchange of a group of one.

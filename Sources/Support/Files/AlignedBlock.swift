@@ -26,6 +26,7 @@ public final class AlignedBlock: @unchecked Sendable {
 
   deinit { bytes.deallocate() }
 
+  /// The multiple of `unit` at or below a place, and at or above it.
   static func down(_ value: Int) -> Int { value & ~(unit - 1) }
   static func up(_ value: Int) -> Int { (value + unit - 1) & ~(unit - 1) }
 }

@@ -6,6 +6,9 @@
 public final class BlockFile {
   static let blockBytes = 8 << 20
 
+  /// Copies bytes (target, source, count) into a block, which is not read again by the processor.
+  public typealias Copy = @Sendable (UnsafeMutableRawPointer, UnsafeRawPointer, Int) -> Void
+
   private final class OpenBlock {
     let memory: AlignedBlock
     var filled = 0
@@ -14,20 +17,23 @@ public final class BlockFile {
 
   private let file: PosixFile
   private let queue: BlockQueue
+  private let copy: Copy
   private var open: [Int: OpenBlock] = [:]
   public var path: String { file.path }
 
   /// - Throws: `FILE-003` when the file exists or cannot be made.
-  public init(creating path: String) throws(Fault) {
+  public init(creating path: String, copy: @escaping Copy) throws(Fault) {
     file = try PosixFile(creating: path, use: .once)
     queue = BlockQueue(file)
+    self.copy = copy
   }
 
   /// Goes on with a file of which the first `size` bytes were written.
   /// - Throws: `FILE-002`, `FILE-003`.
-  public init(resuming path: String, size: Int) throws(Fault) {
+  public init(resuming path: String, size: Int, copy: @escaping Copy) throws(Fault) {
     file = try PosixFile(resuming: path, size: size, use: .once)
     queue = BlockQueue(file)
+    self.copy = copy
     let number = size / Self.blockBytes
     let begin = number * Self.blockBytes
     guard begin < size else { return }
@@ -52,9 +58,7 @@ public final class BlockFile {
       let count = min(bytes.count - done, Self.blockBytes - place)
       let block = open[number] ?? OpenBlock(queue.memory())
       open[number] = block
-      if let target = block.memory.bytes.baseAddress {
-        (target + place).copyMemory(from: base + done, byteCount: count)
-      }
+      if let target = block.memory.bytes.baseAddress { copy(target + place, base + done, count) }
       block.filled += count
       done += count
       guard block.filled == Self.blockBytes else { continue }

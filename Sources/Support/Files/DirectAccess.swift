@@ -62,7 +62,8 @@ final class DirectAccess: Sendable {
 
   private func giveBack(_ block: AlignedBlock) { state.withLock { $0.idle.append(block) } }
 
-  /// Reads as many bytes as come without trouble.
+  /// Reads as many bytes as come without trouble, through a block, because a file and the memory of a
+  /// caller rarely suit each other.
   /// - Returns: how many bytes of `buffer` are filled; the caller reads the rest.
   func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) -> Int {
     guard buffer.count >= Self.threshold, let base = buffer.baseAddress, let descriptor else {
@@ -75,31 +76,61 @@ final class DirectAccess: Sendable {
       let from = AlignedBlock.down(offset + done)
       let skip = offset + done - from
       let wanted = min(AlignedBlock.up(skip + buffer.count - done), block.bytes.count)
-      let got = pread(descriptor, block.bytes.baseAddress, wanted, off_t(from))
-      if got < 0, errno == EINTR { continue }
-      if got < 0, errno == EINVAL { refuse() }
+      let got = transfer(
+        descriptor, UnsafeMutableRawBufferPointer(rebasing: block.bytes[..<wanted]), from)
       guard got > skip else { return done }
       let count = min(got - skip, buffer.count - done)
       (base + done).copyMemory(
         from: UnsafeRawPointer(block.bytes.baseAddress! + skip), byteCount: count)
       done += count
-      // A short transfer is the end of the file, or a system that stops where it likes.
-      if got < wanted, done < buffer.count, got % AlignedBlock.unit != 0 { return done }
+      if got < wanted { return done }
+    }
+    return done
+  }
+
+  /// Reads the bytes from `offset` on, and those around them that fill whole units, straight into
+  /// suitable memory.
+  /// - Parameter block: room for the units; the bytes come to lie at `offset % AlignedBlock.unit`.
+  /// - Returns: how many of `count` bytes are there; the caller reads the rest.
+  func fill(_ block: AlignedBlock, _ count: Int, at offset: Int) -> Int {
+    guard count >= Self.threshold, let descriptor else { return 0 }
+    let from = AlignedBlock.down(offset)
+    let skip = offset - from
+    let units = block.bytes[..<AlignedBlock.up(skip + count)]
+    let got = transfer(descriptor, UnsafeMutableRawBufferPointer(rebasing: units), from)
+    return max(0, min(got - skip, count))
+  }
+
+  /// Reads whole units until memory is full, the file ends or the system refuses.
+  private func transfer(
+    _ descriptor: Int32, _ memory: UnsafeMutableRawBufferPointer, _ offset: Int
+  ) -> Int {
+    guard let base = memory.baseAddress else { return 0 }
+    var done = 0
+    while done < memory.count {
+      let got = pread(descriptor, base + done, memory.count - done, off_t(offset + done))
+      if got < 0, errno == EINTR { continue }
+      if got < 0, errno == EINVAL { refuse() }
+      guard got > 0 else { return done }
+      done += got
+      // What is no multiple is the end of the file, or a system that stops where it likes.
+      if got % AlignedBlock.unit != 0 { return done }
     }
     return done
   }
 
   /// Writes whole units from suitable memory.
-  /// - Returns: how many bytes were written; the caller writes the rest, which is all of it when the
-  ///   address, the place or the count do not suit.
+  /// - Returns: how many bytes were written; the caller writes the rest: what is less than a unit, or
+  ///   all of it when address or place do not suit.
   func write(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> Int {
     guard let base = bytes.baseAddress, bytes.count >= Self.threshold,
-      (Int(bitPattern: base) | offset | bytes.count) & (AlignedBlock.unit - 1) == 0,
+      (Int(bitPattern: base) | offset) & (AlignedBlock.unit - 1) == 0,
       let descriptor
     else { return 0 }
+    let whole = AlignedBlock.down(bytes.count)
     var done = 0
-    while done < bytes.count {
-      let put = pwrite(descriptor, base + done, bytes.count - done, off_t(offset + done))
+    while done < whole {
+      let put = pwrite(descriptor, base + done, whole - done, off_t(offset + done))
       if put < 0, errno == EINTR { continue }
       if put < 0, errno == EINVAL { refuse() }
       guard put > 0, put % AlignedBlock.unit == 0 else { return max(done, 0) }

@@ -88,13 +88,48 @@ public final class PosixFile: Sendable {
   /// Fills `buffer` with the bytes from `offset` on.
   /// - Throws: `FILE-002` when the file ends before the buffer is full or the device fails.
   public func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(Fault) {
-    guard let base = buffer.baseAddress else { return }
     var done = 0
-    if let direct, buffer.count >= DirectAccess.threshold,
-      !DirectAccess.isCached(descriptor, offset, buffer.count)
-    {
-      done = direct.read(into: buffer, at: offset)
+    if let direct = past(offset, buffer.count) { done = direct.read(into: buffer, at: offset) }
+    try complete(buffer, done, at: offset)
+  }
+
+  /// Hands on the bytes of a range in order, in parts that lie in `block`. What comes past the page
+  /// cache is not copied on the way.
+  /// - Parameters:
+  ///   - granule: parts end at multiples of it, counted from the begin of the range.
+  ///   - block: at least two units and a granule; a range that fits into it with a unit to spare
+  ///     comes in one part.
+  /// - Throws: as `read`; what `body` throws.
+  public func stream(
+    _ range: Range<Int>, granule: Int = 1, through block: AlignedBlock,
+    _ body: (UnsafeRawBufferPointer) throws(Fault) -> Void
+  ) throws(Fault) {
+    var offset = range.lowerBound
+    while offset < range.upperBound {
+      let skip = offset - AlignedBlock.down(offset)
+      let room = (block.bytes.count - skip) / granule * granule
+      let count = min(range.upperBound - offset, room)
+      let part = UnsafeMutableRawBufferPointer(rebasing: block.bytes[skip..<skip + count])
+      try complete(part, past(offset, count)?.fill(block, count, at: offset) ?? 0, at: offset)
+      try body(UnsafeRawBufferPointer(part))
+      offset += count
     }
+  }
+
+  /// The way past the page cache, where the file has one and the transfer is worth it.
+  private func past(_ offset: Int, _ count: Int) -> DirectAccess? {
+    guard let direct, count >= DirectAccess.threshold,
+      !DirectAccess.isCached(descriptor, offset, count)
+    else { return nil }
+    return direct
+  }
+
+  /// Reads what is missing of `buffer` behind the first `done` bytes.
+  private func complete(
+    _ buffer: UnsafeMutableRawBufferPointer, _ done: Int, at offset: Int
+  ) throws(Fault) {
+    guard let base = buffer.baseAddress else { return }
+    var done = done
     while done < buffer.count {
       let got = pread(descriptor, base + done, buffer.count - done, off_t(offset + done))
       if got < 0 {

@@ -14,8 +14,18 @@ public final class Parameter: @unchecked Sendable {
   public let slices: ParameterSlices
   public let role: Role
 
-  /// The weight in the model's dtype.
-  public var tensor: Tensor
+  /// The weight in the model's dtype, waited for where a collective still brings it.
+  public var tensor: Tensor {
+    get {
+      arrival?.await()
+      return memory
+    }
+    set { memory = newValue }
+  }
+  /// The weight's memory, arrived or not: for those who bring it.
+  public private(set) var memory: Tensor
+  /// What brings parts of the weight that other ranks have updated; nil when all of it is here.
+  public var arrival: (any WeightArrival)?
   public var isTrainable = true
   /// Where the gradient is summed; set by the gradient buffer of the optimizer.
   public var gradient: Tensor?
@@ -67,10 +77,10 @@ public final class Parameter: @unchecked Sendable {
     self.slices = slices
     self.shape = slices.localShape
     self.role = role
-    tensor = try Tensor(slices.localShape, dtype, on: engine)
+    memory = try Tensor(slices.localShape, dtype, on: engine)
   }
 
-  public var dtype: DType { tensor.dtype }
+  public var dtype: DType { memory.dtype }
   public var count: Int { shape.reduce(1, *) }
   /// One-dimensional tensors (norm weights) and biases are not decayed.
   public var decays: Bool { slices.globalShape.count > 1 && !name.hasSuffix(".bias") }
@@ -85,6 +95,13 @@ public final class Parameter: @unchecked Sendable {
     defer { hasGradient = true }
     return (gradient, hasGradient)
   }
+}
+
+/// Weights on their way from other ranks.
+public protocol WeightArrival: AnyObject, Sendable {
+  /// Returns when they are here. A failure is told by who started them, before anything that was
+  /// computed from them is used.
+  func await()
 }
 
 /// How the local memory of a parameter is composed of the whole tensor: runs along one dim.

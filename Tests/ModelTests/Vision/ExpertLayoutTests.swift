@@ -1,7 +1,8 @@
-import Model
 import Support
 import Tensor
 import Testing
+
+@testable import Model
 
 /// Published tensors in memory.
 final class MemoryTensors: PublishedTensors {
@@ -58,6 +59,74 @@ final class MemoryTensors: PublishedTensors {
       for (name, tensor) in tensors.tensors {
         #expect(back.tensors[name]?.values == tensor.values, "\(name) \(layout)")
       }
+    }
+  }
+
+  @Test("rows that are streamed are those that are read, in both orders of experts, in any run")
+  func streamedRows() throws {
+    let config = try VisionRig.config(experts: 4)
+    let memory = StreamMemory()
+    for layout in [ExpertLayout.transposed, .stacked] {
+      let map = NameMap(config, experts: layout)
+      let tensors = numbered(map)
+      let source = PublishedWeightSource(tensors, config)
+      for row in map.all {
+        let (count, width) = (row.shape[0], row.shape.dropFirst().reduce(1, *))
+        for run in [0..<count, 1..<count, 0..<count / 2] where !run.isEmpty {
+          var read = [Float](repeating: .nan, count: run.count * width)
+          try read.withUnsafeMutableBytes {
+            try source.read(row.name, rows: run, columns: 0..<width, into: $0)
+          }
+          for wholly in [true, false] {
+            var streamed: [Float] = []
+            try source.stream(row.name, rows: run, wholly: wholly, through: memory) { part in
+              streamed += (0..<part.count / 4).map {
+                part.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self)
+              }
+            }
+            let isSame = streamed == read
+            #expect(isSame, "\(row.name) \(run) \(layout)")
+          }
+        }
+      }
+      let assembly = PublishedAssembly(source, map)
+      for (name, tensor) in tensors.tensors {
+        var streamed: [Float] = []
+        try assembly.stream(name, through: memory) { part in
+          streamed += (0..<part.count / 4).map {
+            part.loadUnaligned(fromByteOffset: 4 * $0, as: Float.self)
+          }
+        }
+        let isSame = streamed == tensor.values
+        #expect(isSame, "\(name) \(layout)")
+      }
+    }
+  }
+
+  @Test("strips of a turned matrix follow each other without a gap", arguments: [2, 4])
+  func strips(size: Int) throws {
+    let (rows, stride, columns) = (1500, 410, 7..<407)
+    let matrix = (0..<rows * stride * size).map {
+      UInt8(truncatingIfNeeded: $0 &* 2_654_435_761 >> 13)
+    }
+    let memory = StreamMemory()
+    var turned: [UInt8] = []
+    var strips = 0
+    try matrix.withUnsafeBytes { raw in
+      try ElementTranspose.strips(
+        raw.baseAddress!, rowStride: stride, rows: rows, columns: columns, elementSize: size,
+        room: memory.turned
+      ) { part in
+        turned += part
+        strips += 1
+      }
+    }
+    #expect(strips > 1)
+    #expect(turned.count == rows * columns.count * size)
+    for place in Swift.stride(from: 0, to: rows * columns.count, by: 37) {
+      let (c, r) = (columns.lowerBound + place / rows, place % rows)
+      let from = (r * stride + c) * size
+      #expect(turned[place * size..<(place + 1) * size] == matrix[from..<from + size])
     }
   }
 

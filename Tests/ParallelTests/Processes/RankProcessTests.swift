@@ -26,6 +26,16 @@ struct RankProcessTests {
     try passes(4, "collectives", Self.short + ["--ranks-per-node", "2"])
   }
 
+  @Test("a double of a group is used beside it, in shared memory without the library")
+  func double() throws { try passes(2, "double", Self.short) }
+
+  @Test("messages need a library that takes several threads, else no rank has a double")
+  func doubleOfMessages() throws {
+    try passes(2, "double", Self.short + ["--no-shared-memory", "--threads"])
+    try passes(4, "double", Self.short + ["--ranks-per-node", "2", "--threads"])
+    try passes(2, "double", Self.short + ["--no-shared-memory"])
+  }
+
   @Test("the groups of a two by two mesh are right")
   func mesh() throws { try passes(4, "mesh") }
 

@@ -6,12 +6,10 @@ import Tensor
 /// for a tensor at a time and used again.
 final class ConversionTools: Sendable {
   private struct Tool {
-    let memory: AlignedBlock
+    let memory = StreamMemory()
     let cast: ElementCast
   }
 
-  /// Bytes of a part.
-  private static let partBytes = 4 << 20
   /// A tool belongs to the thread that took it.
   private struct Idle: @unchecked Sendable { var tools: [Tool] = [] }
   private let idle = Mutex(Idle())
@@ -20,17 +18,17 @@ final class ConversionTools: Sendable {
   var overflows: Int { idle.withLock { $0.tools.reduce(0) { $0 + $1.cast.overflows } } }
 
   func with(
-    _ body: (UnsafeMutableRawBufferPointer, ElementCast) throws(Fault) -> Void
+    _ body: (StreamMemory, ElementCast) throws(Fault) -> Void
   ) throws(Fault) {
     let idleTool = idle.withLock { Idle(tools: $0.tools.popLast().map { [$0] } ?? []) }.tools.first
     let tool: Tool
     if let idleTool {
       tool = idleTool
     } else {
-      tool = Tool(memory: AlignedBlock(Self.partBytes), cast: ElementCast(engine: try Engine()))
+      tool = Tool(cast: ElementCast(engine: try Engine()))
     }
     defer { giveBack(Idle(tools: [tool])) }
-    try body(tool.memory.bytes, tool.cast)
+    try body(tool.memory, tool.cast)
   }
 
   private func giveBack(_ tool: Idle) { idle.withLock { $0.tools += tool.tools } }

@@ -43,6 +43,9 @@ enum IdleOptions {
       ["optimizer_offload_fraction", "optimizer_offload_dir", "optimizer_offload_numa"],
       "only with --optimizer_cpu_offload"
     ) { !$0.optimizer.cpuOffload },
+    Rule(["overlap_grad_reduce", "overlap_param_gather"], "only with several data-parallel ranks") {
+      $0.dataParallelSize == 1
+    },
     Rule(["recompute_modules"], "only with --recompute_granularity selective") {
       $0.recompute.granularity == .full
     },

@@ -20,6 +20,8 @@ public struct ExtraFlags: Sendable {
   public var checkForNaN = true
   public var overrideScheduler = false
   public var useCheckpointScheduler = false
+  /// Elements of a bucket of gradients with `overlap_grad_reduce`; nil: by the data-parallel size.
+  public var bucketSize: Int?
   /// Names of this table that were given.
   public private(set) var given: Set<String> = []
 
@@ -62,6 +64,9 @@ public struct ExtraFlags: Sendable {
       .init(
         \.useCheckpointScheduler, "use_checkpoint_opt_param_scheduler",
         "The schedule of the checkpoint wins over flags."),
+      Option(
+        \.bucketSize, "ddp_bucket_size", "Elements of a bucket with --overlap_grad_reduce."
+      ).unset("40000000, or 1000000 for each data-parallel rank").atLeast(1),
     ].under(.inert), defaults: ExtraFlags())
 
   /// Given names that do nothing, with the reason.

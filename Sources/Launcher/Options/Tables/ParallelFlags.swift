@@ -39,16 +39,12 @@ public struct ParallelFlags: Sendable {
     .init(
       \.useDistributedOptimizer, "use_distributed_optimizer",
       "Split the optimizer state over the data-parallel ranks (ZeRO-1)."),
-    Option(
+    .init(
       \.overlapGradReduce, "overlap_grad_reduce",
-      "Reduce gradients while the backward pass goes on."
-    )
-    .noEffect("gradients are reduced after the backward pass, with equal results"),
-    Option(
+      "Reduce gradients while the backward pass goes on."),
+    .init(
       \.overlapParamGather, "overlap_param_gather",
-      "Gather weights while the next forward pass goes on."
-    )
-    .noEffect("weights are gathered after the update, with equal results"),
+      "Gather weights while the next forward pass goes on; needs --overlap_grad_reduce."),
     Option(recorded: "decoder_first_pipeline_num_layers", .int, "Layers of the first stage.")
       .refused(noPipeline),
     Option(recorded: "decoder_last_pipeline_num_layers", .int, "Layers of the last stage.").refused(

@@ -4,7 +4,7 @@ import Support
 /// Ranks as processes started by `mpirun`, or one process without it.
 ///
 /// Inside a node groups use shared memory, between nodes messages. All calls must come from the
-/// thread that called `start` (MPI_THREAD_FUNNELED).
+/// thread that called `start` (MPI_THREAD_FUNNELED), but for those on a `double`.
 public final class MPIWorld: GroupWorld, @unchecked Sendable {
   /// What may be set at the start.
   public struct Options: Sendable {
@@ -15,6 +15,9 @@ public final class MPIWorld: GroupWorld, @unchecked Sendable {
     public var sizes = SharedMemorySizes()
     /// Milliseconds a rank waits in shared memory for the others; negative for ever.
     public var timeout: Int64 = -1
+    /// Asks the library for calls from several threads at once, so that groups over several nodes can
+    /// have doubles; those inside a node need no library once they are made.
+    public var wantsThreads = false
 
     public init() {}
   }
@@ -30,10 +33,24 @@ public final class MPIWorld: GroupWorld, @unchecked Sendable {
     /// Node of every rank of the first world: any numbers that are equal on a node.
     let nodeOf: [Int]
     let patience: BarrierPatience
-    init(options: Options, nodeOf: [Int], patience: BarrierPatience) {
+    /// The library takes calls from several threads at once.
+    let hasThreads: Bool
+    init(options: Options, nodeOf: [Int], patience: BarrierPatience, hasThreads: Bool) {
       self.options = options
       self.nodeOf = nodeOf
       self.patience = patience
+      self.hasThreads = hasThreads
+    }
+
+    /// For the double of a group: memory at its full size at once, because growing takes the library;
+    /// sleep at once, because the core belongs to the thread that computes.
+    var ofDouble: Setting {
+      var options = options
+      options.sizes.initialSlot = max(options.sizes.initialSlot, options.sizes.largestSlot)
+      let patience = BarrierPatience(
+        spins: 0, timeout: patience.timeout, drivesMPI: hasThreads)
+      return Setting(
+        options: options, nodeOf: nodeOf, patience: patience, hasThreads: hasThreads)
     }
   }
 
@@ -41,7 +58,8 @@ public final class MPIWorld: GroupWorld, @unchecked Sendable {
   ///
   /// - Throws: COMM-005 if it cannot be started, COMM-001 if the ranks cannot meet.
   public static func start(_ options: Options = Options()) throws(Fault) -> MPIWorld {
-    let error = cmpi_init()
+    var hasThreads: Int32 = 0
+    let error = cmpi_init(options.wantsThreads ? 1 : 0, &hasThreads)
     if error != 0 {
       var fault = Fault(
         .cannotStartMPI, "MPI_Init failed", fix: "start the program with mpirun, or check MPI")
@@ -59,7 +77,8 @@ public final class MPIWorld: GroupWorld, @unchecked Sendable {
       drivesMPI: true)
     return MPIWorld(
       group: world, label: "world", members: Array(0..<world.size),
-      setting: Setting(options: options, nodeOf: nodeOf, patience: patience),
+      setting: Setting(
+        options: options, nodeOf: nodeOf, patience: patience, hasThreads: hasThreads != 0),
       log: OperationLog())
   }
 
@@ -87,6 +106,17 @@ public final class MPIWorld: GroupWorld, @unchecked Sendable {
     log.end()
     if part.size == 1 { return alone(label: label) }
     return MPIWorld(group: part, label: label, members: places, setting: setting, log: log)
+  }
+
+  public override func double(label: String) throws(Fault) -> (any Communicator)? {
+    log.begin(.split, label: label, bytes: 0)
+    let part = try group.split(color: 0, key: rank, label: label)
+    let twin = MPIWorld(
+      group: part, label: label, members: members, setting: setting.ofDouble, log: OperationLog())
+    // Made here: making it asks the library, which only this thread may.
+    let exchange = try twin.exchange()
+    log.end()
+    return exchange is SharedExchange || setting.hasThreads ? twin : nil
   }
 
   /// Ends MPI; all ranks must come here. Never call it after a failure: it waits for the peers.

@@ -34,6 +34,10 @@ public final class PlanWorld: GroupWorld, @unchecked Sendable {
       at: .operation("split \(label)"), fix: "split by a list of groups")
   }
 
+  public override func double(label: String) throws(Fault) -> (any Communicator)? {
+    PlanWorld(rank: rank, size: size, label: label, counter: counter, log: OperationLog())
+  }
+
   public override func split(groups: [[Int]], label: String) throws(Fault) -> any Communicator {
     let place = try place(in: groups, label: label)
     return PlanWorld(

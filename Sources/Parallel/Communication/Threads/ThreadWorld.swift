@@ -67,6 +67,13 @@ public final class ThreadWorld: GroupWorld, @unchecked Sendable {
     return ThreadWorld(group: child, rank: place, label: label, options: options, log: log)
   }
 
+  public override func double(label: String) throws(Fault) -> (any Communicator)? {
+    splits += 1
+    let twin = try group.child(number: splits, color: 0, members: group.members)
+    return ThreadWorld(
+      group: twin, rank: rank, label: label, options: options, log: OperationLog())
+  }
+
   private func gather(_ mine: [Int], into all: inout [Int]) throws(Fault) {
     try mine.withUnsafeBufferPointer { send throws(Fault) in
       try all.withUnsafeMutableBufferPointer { receive throws(Fault) in

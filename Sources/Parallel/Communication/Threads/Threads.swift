@@ -53,4 +53,28 @@ enum Threads {
     }
     for thread in threads { pthread_join(thread, nil) }
   }
+
+  /// Runs `body` on a thread that nobody joins.
+  static func detach(_ body: @escaping @Sendable () -> Void) throws(Fault) {
+    var attributes = pthread_attr_t()
+    pthread_attr_init(&attributes)
+    defer { pthread_attr_destroy(&attributes) }
+    pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
+    let job = Unmanaged.passRetained(Job(index: 0) { _ in body() })
+    var thread = pthread_t()
+    let error = pthread_create(
+      &thread, &attributes,
+      { argument in
+        guard let argument else { return nil }
+        let job = Unmanaged<Job>.fromOpaque(argument).takeRetainedValue()
+        job.body(job.index)
+        return nil
+      }, job.toOpaque())
+    guard error == 0 else {
+      job.release()
+      throw Fault(
+        .communication, "the thread for collectives could not be started",
+        found: String(cString: strerror(error)), fix: "leave out --overlap_grad_reduce")
+    }
+  }
 }

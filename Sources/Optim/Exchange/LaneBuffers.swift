@@ -1,7 +1,8 @@
 import Support
 import Tensor
 
-/// Buffers of experts that get rows of several data-parallel ranks in one micro-batch.
+/// A buffer with its further lanes: buffers of experts that get rows of several data-parallel ranks in
+/// one micro-batch. Every other buffer is its only lane.
 ///
 /// Each source has a buffer of its own (a lane); lanes are summed over the expert data-parallel ranks
 /// one by one and then added as a tree with partners at half the distance first. Data-parallel rank
@@ -12,16 +13,17 @@ struct LaneBuffers {
   let first: GradientBuffer
   let others: [GradientBuffer]
 
-  /// Adds the reduced lanes into the first.
-  func combine() {
-    let lanes = [first] + others
+  var all: [GradientBuffer] { [first] + others }
+
+  /// Adds a bucket of the reduced lanes into the first.
+  func combine(_ bucket: Int, engine: Engine) {
+    let lanes = all
+    let range = first.layout.shard(of: bucket, rank: first.group.rank)
     var distance = lanes.count / 2
     while distance >= 1 {
       for i in 0..<distance {
-        for range in lanes[i].layout.isSharded ? lanes[i].ownRanges : [0..<lanes[i].layout.count] {
-          let sum = lanes[i].flat.elements(range)
-          lanes[i].engine.add(sum, lanes[i + distance].flat.elements(range), into: sum)
-        }
+        let sum = lanes[i].flat.elements(range)
+        engine.add(sum, lanes[i + distance].flat.elements(range), into: sum)
       }
       distance /= 2
     }
