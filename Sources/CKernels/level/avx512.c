@@ -12,8 +12,8 @@
 #define CK_LEVEL_TABLE ck_table_avx512
 #define CK_LEVEL_MR 12
 #define CK_LEVEL_NV 2
-#define CK_LEVEL_AVX512 1
 #define CK_LEVEL_VECTOR 64 /* bytes of integer vectors */
+#define CK_LEVEL_AVX512 1
 
 #pragma clang diagnostic ignored "-Wpsabi" /* vectors never leave this file */
 #define CK_LEVEL_TARGET \

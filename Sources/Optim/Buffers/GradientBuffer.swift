@@ -84,7 +84,7 @@ final class GradientBuffer {
   /// Sets the gradients of parameters of a bucket that no layer has touched since `attach` to zero.
   func clearUnwritten(_ tensor: Tensor, bucket: Int) {
     for i in layout.members[bucket] where !isWritten(i) {
-      tensor.elements(layout.slots[i].range).clear()
+      engine.clear(tensor.elements(layout.slots[i].range))
     }
   }
 

@@ -96,7 +96,10 @@ struct HonouredOptionTests {
     #expect(
       outcome.flops
         == run.folder.config.trainingFlops(tokens: lengths.reduce(0, +), documents: lengths))
-    #expect(outcome.timers.map(\.name) == ["forward-backward", "optimizer"])
+    #expect(
+      outcome.timers.map(\.name) == [
+        "forward-backward", "optimizer", "all-grads-sync", "params-all-gather",
+      ])
     let trained = try rig.run([
       "--train_iters", "1", "--log_params_norm", "true", "--log_throughput", "true", "--lr", "0",
     ])
