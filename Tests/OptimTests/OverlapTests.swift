@@ -198,6 +198,31 @@ struct OverlapTests {
     #expect(codes == [.rankLeft, .badJSON])
   }
 
+  @Test(
+    "The times of the exchanges are known after a step, of gathering after the next",
+    arguments: [false, true])
+  func times(isOverlapped: Bool) throws {
+    var rig = TrainingRig()
+    rig.options = options {
+      $0.overlapsReduction = isOverlapped
+      $0.overlapsGather = isOverlapped
+    }
+    let rig2 = rig
+    let times = try ThreadWorld.run(ranks: 2) { world in
+      let optimizer = try rig2.makeOptimizer(world, try Engine())
+      for step in 1...2 {
+        try rig2.accumulate(optimizer, world, step: step)
+        _ = try optimizer.step(rig2.input(step))
+      }
+      return optimizer.exchangeTimes
+    }
+    for time in times {
+      #expect(time.reduceWork > 0 && time.gatherWork > 0)
+      #expect(time.reduceWait > 0 && time.gatherWait >= 0)
+      #expect(isOverlapped || time.gatherWait == time.gatherWork)
+    }
+  }
+
   @Test("Overlapped gathering without a distributed optimizer is refused")
   func refused() throws {
     for change: @Sendable (inout OptimizerOptions) -> Void in [

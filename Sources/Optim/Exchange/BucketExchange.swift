@@ -117,8 +117,7 @@ final class BucketExchange: BackwardWatch, @unchecked Sendable {
   /// - Communication: the weights over their groups.
   /// - Throws: `COMM-…`, `MEM-001`.
   func gather() throws(Fault) {
-    times.gatherWait = 0
-    times.gatherWork = 0
+    var seconds = 0.0
     for unit in units.reversed() where unit.isGathered {
       if options.overlapsGather, let call = start(unit) {
         for item in unit.parameters { item.parameter.arrival = call }
@@ -127,9 +126,12 @@ final class BucketExchange: BackwardWatch, @unchecked Sendable {
       }
       let begin = Clock.monotonicSeconds()
       try unit.gatherWeights(by: ownWay(unit))
-      times.gatherWork += Clock.monotonicSeconds() - begin
-      times.gatherWait = times.gatherWork
+      seconds += Clock.monotonicSeconds() - begin
     }
+    // Those that were started are counted when they are complete.
+    guard gathers.isEmpty else { return }
+    times.gatherWork = seconds
+    times.gatherWait = seconds
   }
 
   private func start(_ unit: BucketUnit) -> PendingCall? {
@@ -142,6 +144,9 @@ final class BucketExchange: BackwardWatch, @unchecked Sendable {
   /// before something is made of them.
   /// - Throws: `COMM-…`, `MEM-001`: what a gathering met.
   func finishGather() throws(Fault) {
+    guard !gathers.isEmpty else { return }
+    times.gatherWork = 0
+    times.gatherWait = 0
     var fault: Fault?
     for gather in gathers {
       do throws(Fault) { try gather.call.wait() } catch { fault = fault ?? error }

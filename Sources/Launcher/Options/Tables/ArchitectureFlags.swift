@@ -57,7 +57,7 @@ public struct ArchitectureFlags: Sendable {
       fixedSwitch("add_qkv_bias", false, "Bias on queries, keys and values."),
       fixedSwitch("rotary_interleaved", false, "Rotate neighbouring pairs."),
       Option(recorded: "mrope_section", .json, "Sections of media positions.").refused(
-        "media are not read yet"),
+        "the sections belong to the weights; they are read from config.json"),
       Option(recorded: "moe_layer_freq", .textOrJSON, "Which layers have experts.")
         .check { $0 == .text("1") ? nil : "must be 1: \(fixed)" },
       Option(recorded: "multi_latent_attention", .bool, .bool(false), "Latent attention.").refused(

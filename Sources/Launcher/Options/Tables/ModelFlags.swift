@@ -93,7 +93,7 @@ public struct ModelFlags: Sendable {
     Option(recorded: "bnb_4bit_quant_storage", .text, "Quantisation.").noEffect(
       "quantised models are not supported"),
     Option(recorded: "ckpt_dir", .text, "Old spelling of --adapters or --model.").refused(
-      "give --model"),
+      "give --adapters for a folder with adapter_config.json, --model for any other"),
     Option(recorded: "lora_modules", .list, .list([]), "Old spelling of --adapters.").refused(
       "give --adapters"),
     Option(

@@ -70,10 +70,10 @@ public struct ParallelFlags: Sendable {
     )
     .noEffect("ranks talk through MPI and shared memory"),
     Option(recorded: "distributed_timeout_minutes", .int, .int(300000), "Time-out of collectives.")
-      .noEffect("MPI has none"),
+      .noEffect("MPI has none; --hang_seconds ends a job that hangs"),
     Option(recorded: "ddp_backend", .text, "Communication library.").noEffect(
       "ranks talk through MPI and shared memory"),
     Option(recorded: "ddp_timeout", .int, .int(18_000_000), "Time-out of collectives in seconds.")
-      .noEffect("MPI has none"),
+      .noEffect("MPI has none; --hang_seconds ends a job that hangs"),
   ].under(.parallel)
 }
