@@ -28,43 +28,40 @@ enum WeightShards {
   private static func shards(
     of parameter: Parameter, at place: StoredName, half: Bool
   ) -> [TensorShard] {
+    shards(of: parameter, at: place, key: place.key, as: half ? .float16 : parameter.dtype)
+  }
+
+  /// The pieces of a parameter under any key, in any float type.
+  static func shards(
+    of parameter: Parameter, at place: StoredName, key: String, as type: DType
+  ) -> [TensorShard] {
     let slices = parameter.slices
-    let spec = TensorSpec(
-      place.key, half ? .float16 : parameter.dtype,
-      place.leading.map(\.count) + slices.globalShape)
+    let spec = TensorSpec(key, type, place.leading.map(\.count) + slices.globalShape)
+    return boxes(of: parameter, at: place).map { box, piece in
+      TensorShard(spec, box: box) { (emit) throws(Fault) in
+        for run in piece {
+          let tensor =
+            slices.dim == 0
+            ? parameter.tensor.rowRange(run.local..<run.local + run.count) : parameter.tensor
+          let bytes = UnsafeRawBufferPointer(tensor.bytes)
+          try ElementCast(engine: tensor.engine).pass(bytes, tensor.dtype, type, emit)
+        }
+      }
+    }
+  }
+
+  /// The parts of a parameter that are in one piece in the whole tensor, and their runs here.
+  static func boxes(
+    of parameter: Parameter, at place: StoredName
+  ) -> [(box: Box, runs: [ParameterSlices.Run])] {
+    let slices = parameter.slices
     return merged(slices).map { piece in
       var box = Box(
         offsets: place.leading.map(\.index) + slices.globalShape.map { _ in 0 },
         sizes: place.leading.map { _ in 1 } + slices.localShape)
       box.offsets[place.leading.count + slices.dim] = piece[0].global
       box.sizes[place.leading.count + slices.dim] = piece.reduce(0) { $0 + $1.count }
-      return TensorShard(spec, box: box) { (emit) throws(Fault) in
-        for run in piece {
-          let tensor =
-            slices.dim == 0
-            ? parameter.tensor.rowRange(run.local..<run.local + run.count) : parameter.tensor
-          guard half else {
-            try emit(UnsafeRawBufferPointer(tensor.bytes))
-            continue
-          }
-          try emitHalf(tensor, emit)
-        }
-      }
-    }
-  }
-
-  /// The elements of an fp32 tensor as fp16, some at a time.
-  private static func emitHalf(
-    _ tensor: Tensor, _ emit: (UnsafeRawBufferPointer) throws(Fault) -> Void
-  ) throws(Fault) {
-    let cast = ElementCast(engine: tensor.engine)
-    let bytes = UnsafeRawBufferPointer(tensor.bytes)
-    var start = 0
-    while start < bytes.count {
-      let end = min(start + 1 << 22, bytes.count)
-      try cast.convert(
-        UnsafeRawBufferPointer(rebasing: bytes[start..<end]), .float32, .float16, emit)
-      start = end
+      return (box, piece)
     }
   }
 

@@ -11,8 +11,9 @@ struct CheckpointContent {
   let objects: [ObjectShard]
   let common: CommonState
 
-  /// - Communication: agreement on the first save before any step with `optimizer_cpu_offload`.
-  /// - Throws: `OPTIM-302`.
+  /// - Communication: one maximum with optimizer states; agreement on the first save before any step
+  ///   with `optimizer_cpu_offload`.
+  /// - Throws: `OPTIM-302`, `COMM-003`.
   init(_ run: TrainingRun, window: LogWindowState) throws(Fault) {
     let flags = run.options.checkpoint
     tensors = WeightShards.own(
@@ -31,6 +32,7 @@ struct CheckpointContent {
       if !run.optimizer.hasMasters { try run.optimizer.refreshMasters() }
       let record = OptimizerRecord(run: run)
       tensors += record.shards()
+      tensors += try FrozenStates(run: run).shards()
       if let scales = StateScaleRecord.object(run) { objects.append(scales) }
       common.optimizer = record.common
       common.scheduler = record.scheduler

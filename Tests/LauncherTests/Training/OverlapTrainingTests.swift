@@ -80,9 +80,7 @@ struct OverlapTrainingTests {
         "uniform", "--recompute_num_layers", "2",
       ],
       ["--train_type", "lora", "--lora_rank", "4", "--target_modules", "all-linear"],
-      [
-        "--freeze_parameters", "embedding", "decoder.layers.0", "--no_save_optim", "true",
-      ],
+      ["--freeze_parameters", "embedding", "decoder.layers.0"],
     ])
   func dense(words: [String]) throws { try check(.dense, ranks: 2, words) }
 

@@ -38,6 +38,39 @@ struct ResumeTests {
     #expect(first.position.iteration == 1)
   }
 
+  @Test(
+    "a run with frozen layers goes on from its states, and thawed from the weight and zero moments",
+    arguments: [TinyModel.Kind.dense, .moe])
+  func frozenLayers(kind: TinyModel.Kind) throws {
+    let rig = try TrainingRig(kind)
+    let frozen = ["--freeze_parameters", "decoder.layers.0", "--lr", "1e-2"]
+    let whole = try rig.run(frozen + ["--train_iters", "4"])
+    let half = try rig.run(frozen + ["--train_iters", "2", "--lr_decay_iters", "4"])
+    let words = ["--load", half.directory, "--train_iters", "4", "--lr", "1e-2"]
+    let second = try rig.run(words + Array(frozen.prefix(2)))
+    for (a, b) in zip(whole.model.parameters, second.model.parameters) {
+      #expect(a.tensor.values.map(\.bitPattern) == b.tensor.values.map(\.bitPattern), "\(a.name)")
+    }
+    let thawed = try rig.build(words)
+    var seen = 0
+    for item in thawed.optimizer.parameters where item.parameter.name.contains("layers.0.") {
+      let parameter = item.parameter
+      for owned in thawed.optimizer.ownedStates where owned.name == parameter.name {
+        for kind in thawed.optimizer.stateKinds {
+          try thawed.optimizer.exportState(kind, of: owned.name, elements: owned.range) {
+            range, values in
+            let weights = parameter.tensor.values[range]
+            seen += 1
+            #expect(
+              zip(values, weights).allSatisfy { $0 == (kind == .master ? $1 : 0) },
+              "\(kind) of \(owned.name)")
+          }
+        }
+      }
+    }
+    #expect(seen > 0)
+  }
+
   @Test("--resume auto contradicts --load and --finetune")
   func contradictions() throws {
     let folder = try TemporaryFolder()
