@@ -34,6 +34,7 @@ public struct ExportOptions: ProgramOptions {
     var definition = ProgramDefinition(
       name: .export, defaults: ExportOptions(), table: table)
     definition.reload = { parsed, launch, complaints in
+      OldSpellings.fill(&parsed)
       SavedArguments.reloadForReading(
         &parsed, from: ["mcore_adapters", "adapters", "mcore_model", "model"], launch,
         table: table, loadArgs: true, &complaints)

@@ -29,6 +29,7 @@ public struct InferOptions: ProgramOptions {
   static let definition: ProgramDefinition<InferOptions> = {
     var definition = ProgramDefinition(name: .infer, defaults: InferOptions(), table: table)
     definition.reload = { parsed, launch, complaints in
+      OldSpellings.fill(&parsed)
       SavedArguments.reloadForReading(
         &parsed, from: ["adapters", "mcore_model", "model"], launch, table: table,
         loadArgs: true, &complaints)

@@ -91,6 +91,7 @@ public struct TrainingOptions: ProgramOptions {
       table: form == .swift ? swiftTable : megatronTable)
     let table = definition.table
     definition.reload = {
+      OldSpellings.fill(&$0)
       ResumeSearch.fill(&$0, form: form)
       SavedArguments.reloadForTraining(&$0, table: table, &$2)
     }

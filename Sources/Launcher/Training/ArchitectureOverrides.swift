@@ -51,6 +51,10 @@ struct ArchitectureOverrides {
       "max_position_embeddings", number(flags.maxPositionEmbeddings), ["max_position_embeddings"],
       shapes: false)
     add("rotary_base", flags.rotaryBase.map { JSONValue($0) }, ["rope_theta"], shapes: false)
+    add(
+      "mrope_section",
+      flags.mropeSection.map { .array($0.compactMap { Int($0) }.map { JSONValue($0) }) },
+      ["mrope_section"], shapes: false)
     add("norm_epsilon", flags.normEpsilon.map { JSONValue($0) }, ["rms_norm_eps"], shapes: false)
     add(
       "init_method_std", initializerRange.map { JSONValue($0) }, ["initializer_range"],
@@ -94,6 +98,10 @@ struct ArchitectureOverrides {
         wrong.append("--\(change.flag): the model has no experts")
         continue
       }
+      if change.flag == "mrope_section", old.vision == nil {
+        wrong.append("--mrope_section: the model has no positions of media")
+        continue
+      }
       if isNested, change.keys[0] == "tie_word_embeddings", result[change.keys[0]] != nil {
         result[change.keys[0]] = change.value
       } else {
@@ -123,9 +131,17 @@ struct ArchitectureOverrides {
 
   /// Writes the value under the spelling that the file uses.
   private static func set(_ change: Change, in root: inout JSONObject) {
-    if change.flag == "rotary_base", case .object(var rope)? = root["rope_parameters"] {
-      rope["rope_theta"] = change.value
+    if ["rotary_base", "mrope_section"].contains(change.flag),
+      case .object(var rope)? = root["rope_parameters"]
+    {
+      rope[change.keys[0]] = change.value
       root["rope_parameters"] = .object(rope)
+      return
+    }
+    if change.flag == "mrope_section" {
+      var rope = root["rope_scaling"]?.object ?? JSONObject([("rope_type", .string("default"))])
+      rope[change.keys[0]] = change.value
+      root["rope_scaling"] = .object(rope)
       return
     }
     let key = change.keys.first { root[$0] != nil } ?? change.keys[0]

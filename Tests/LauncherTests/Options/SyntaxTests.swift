@@ -159,6 +159,21 @@ struct SyntaxTests {
     #expect(fault.message.contains("did you mean --learning_rate?"))
   }
 
+  @Test("--ckpt_dir is the model or one more adapter by what is in it, --lora_modules are adapters")
+  func oldSpellings() throws {
+    let folder = try TemporaryFolder()
+    let tuning = ["--train_type", "lora"]
+    #expect(try train(["--ckpt_dir", folder.path] + tuning).model.model == folder.path)
+    try Data("{}".utf8).write(to: URL(fileURLWithPath: folder.path + "/adapter_config.json"))
+    let one = try train(["--model", "m", "--ckpt_dir", folder.path] + tuning)
+    #expect(one.model.model == "m" && one.tuner.adapters == [folder.path])
+    let listed = try train(["--model", "m", "--lora_modules", folder.path] + tuning)
+    #expect(listed.tuner.adapters == [folder.path])
+    let both = try trainFault(
+      ["--model", "m", "--adapters", "a", "--lora_modules", folder.path] + tuning)
+    #expect(both.description.contains("one folder"))
+  }
+
   @Test("--ignore_args_error true turns unknown options into warnings")
   func ignoreErrors() throws {
     let options = try train(["--ignore_args_error", "true", "--whatever", "1"])

@@ -47,6 +47,28 @@ struct ArchitectureOverrideTests {
     #expect(fault.code == .optionsDisagree && fault.description.contains("rope_scaling"))
   }
 
+  @Test("--mrope_section goes beside the other rotary settings, and needs a model with media")
+  func sections() throws {
+    var flags = ArchitectureFlags()
+    flags.mropeSection = ["22", "21", "21"]
+    let root = try ArchitectureOverrides(flags).apply(
+      to: try Self.object(Self.vision), path: "config.json", weightsAreGiven: true)
+    let config = try QwenConfig(json: .object(root), path: "config.json")
+    #expect(config.ropeSections == [22, 21, 21])
+    let text = try Self.object(Self.text)
+    let fault = try #require(throws: Fault.self) {
+      try ArchitectureOverrides(flags).apply(to: text, path: "config.json", weightsAreGiven: true)
+    }
+    #expect(fault.description.contains("no positions of media"))
+    flags.mropeSection = ["1", "1", "1"]
+    let vision = try Self.object(Self.vision)
+    #expect(throws: Fault.self) {
+      let root = try ArchitectureOverrides(flags).apply(
+        to: vision, path: "config.json", weightsAreGiven: true)
+      _ = try QwenConfig(json: .object(root), path: "config.json")
+    }
+  }
+
   @Test("a model with a vision tower takes the flags into its text_config and keeps its axes")
   func nested() throws {
     let scaling = try JSONValue.parse(#"{"type": "linear", "factor": 2}"#)

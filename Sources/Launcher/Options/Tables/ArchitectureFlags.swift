@@ -10,6 +10,8 @@ public struct ArchitectureFlags: Sendable {
   public var kvChannels: Int?
   public var maxPositionEmbeddings: Int?
   public var rotaryBase: Double?
+  /// Frequencies of the time, height and width axes.
+  public var mropeSection: [String]?
   public var normEpsilon: Double?
   public var untieEmbeddingsAndOutputWeights: Bool?
   public var numExperts: Int?
@@ -31,6 +33,15 @@ public struct ArchitectureFlags: Sendable {
       Option(\.kvChannels, "kv_channels", "Size of a head.").atLeast(1),
       Option(\.maxPositionEmbeddings, "max_position_embeddings", "Longest text of the model.")
         .atLeast(1),
+      Option(
+        \.mropeSection, "mrope_section",
+        "Frequencies of the time, height and width axes of media positions, three numbers."
+      ).check { value in
+        guard case .list(let words) = value, words.count == 3,
+          words.allSatisfy({ Int($0).map { $0 >= 0 } ?? false })
+        else { return "expected three numbers that are not negative" }
+        return nil
+      },
       Option(\.rotaryBase, "rotary_base", "Base of the rotary frequencies.").atLeast(1.0),
       Option(\.normEpsilon, "norm_epsilon", "Epsilon of the norms.").atLeast(0.0),
       .init(
@@ -56,8 +67,6 @@ public struct ArchitectureFlags: Sendable {
       fixedSwitch("disable_bias_linear", true, "Linear layers without bias."),
       fixedSwitch("add_qkv_bias", false, "Bias on queries, keys and values."),
       fixedSwitch("rotary_interleaved", false, "Rotate neighbouring pairs."),
-      Option(recorded: "mrope_section", .json, "Sections of media positions.").refused(
-        "the sections belong to the weights; they are read from config.json"),
       Option(recorded: "moe_layer_freq", .textOrJSON, "Which layers have experts.")
         .check { $0 == .text("1") ? nil : "must be 1: \(fixed)" },
       Option(recorded: "multi_latent_attention", .bool, .bool(false), "Latent attention.").refused(

@@ -92,10 +92,11 @@ public struct ModelFlags: Sendable {
       "quantised models are not supported"),
     Option(recorded: "bnb_4bit_quant_storage", .text, "Quantisation.").noEffect(
       "quantised models are not supported"),
-    Option(recorded: "ckpt_dir", .text, "Old spelling of --adapters or --model.").refused(
-      "give --adapters for a folder with adapter_config.json, --model for any other"),
-    Option(recorded: "lora_modules", .list, .list([]), "Old spelling of --adapters.").refused(
-      "give --adapters"),
+    Option(
+      recorded: "ckpt_dir", .text,
+      "Old spelling: one more of --adapters with adapter_config.json in the folder, else --model."),
+    Option(
+      recorded: "lora_modules", .list, .list([]), "Old spelling: further folders of --adapters."),
     Option(
       \.maxModelLength, "max_model_len",
       "Longest text --rope_scaling shall reach; rows are limited by --max_length."
