@@ -55,7 +55,7 @@ enum WeightShards {
     of parameter: Parameter, at place: StoredName
   ) -> [(box: Box, runs: [ParameterSlices.Run])] {
     let slices = parameter.slices
-    return merged(slices).map { piece in
+    return slices.pieces.map { piece in
       var box = Box(
         offsets: place.leading.map(\.index) + slices.globalShape.map { _ in 0 },
         sizes: place.leading.map { _ in 1 } + slices.localShape)
@@ -63,19 +63,6 @@ enum WeightShards {
       box.sizes[place.leading.count + slices.dim] = piece.reduce(0) { $0 + $1.count }
       return (box, piece)
     }
-  }
-
-  /// Runs that are neighbours in the whole tensor become one piece.
-  static func merged(_ slices: ParameterSlices) -> [[ParameterSlices.Run]] {
-    var pieces: [[ParameterSlices.Run]] = []
-    for run in slices.runs.sorted(by: { $0.global < $1.global }) {
-      if let last = pieces.last?.last, last.global + last.count == run.global {
-        pieces[pieces.count - 1].append(run)
-      } else {
-        pieces.append([run])
-      }
-    }
-    return pieces
   }
 
   /// Whole tensors from a source, converted to `dtype`, some rows at a time.

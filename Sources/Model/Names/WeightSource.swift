@@ -151,6 +151,21 @@ public struct PublishedWeightSource: WeightSource {
   }
 }
 
+extension ParameterSlices {
+  /// The runs in the order of the whole tensor; those that are neighbours there are one piece.
+  package var pieces: [[Run]] {
+    var pieces: [[Run]] = []
+    for run in runs.sorted(by: { $0.global < $1.global }) {
+      if let last = pieces.last?.last, last.global + last.count == run.global {
+        pieces[pieces.count - 1].append(run)
+      } else {
+        pieces.append([run])
+      }
+    }
+    return pieces
+  }
+}
+
 extension QwenText {
   /// Fills every weight of this rank but adapters.
   /// - Throws: `MODEL-103` for a missing tensor or a wrong shape; what the source throws.
@@ -174,19 +189,37 @@ extension Parameter {
     let local = try Tensor(shape, dtype, on: tensor.engine)
     if tensor.engine.isPlanning { return }
     let width = shape.dropFirst().reduce(1, *)
-    for run in slices.runs {
-      if slices.dim == 0 {
-        let rows = local.rowRange(run.local..<run.local + run.count)
-        try source.read(
-          name, rows: run.global..<run.global + run.count, columns: 0..<width, into: rows.bytes)
-      } else {
-        // A run along columns is the whole of the local tensor.
+    if slices.dim == 0 {
+      for piece in slices.pieces { try read(piece, width: width, from: source, into: local) }
+    } else {
+      // A run along columns is the whole of the local tensor.
+      for run in slices.runs {
         try source.read(
           name, rows: 0..<shape[0], columns: run.global..<run.global + run.count,
           into: local.bytes)
       }
     }
     try tensor.assign(local, name: name)
+  }
+
+  /// Reads rows that are neighbours in the whole tensor at once, wherever they lie here: a source that
+  /// turns what it stores has to read a whole block for any part of it.
+  private func read(
+    _ piece: [ParameterSlices.Run], width: Int, from source: some WeightSource, into local: Tensor
+  ) throws(Fault) {
+    let first = piece[0].global, count = piece.reduce(0) { $0 + $1.count }
+    guard piece.count > 1 else {
+      let rows = local.rowRange(piece[0].local..<piece[0].local + count)
+      return try source.read(
+        name, rows: first..<first + count, columns: 0..<width, into: rows.bytes)
+    }
+    let rows = try Tensor([count] + shape.dropFirst(), local.dtype, on: tensor.engine)
+    try source.read(name, rows: first..<first + count, columns: 0..<width, into: rows.bytes)
+    for run in piece {
+      let place = run.global - first..<run.global - first + run.count
+      local.rowRange(run.local..<run.local + run.count).bytes.copyMemory(
+        from: UnsafeRawBufferPointer(rows.rowRange(place).bytes))
+    }
   }
 
   /// The first dim of the two vocabulary tensors may be padded further than `vocab_size`.
