@@ -68,16 +68,7 @@ private func allowedCPUs() -> Substring? {
       let engine = ck_engine_create(
         Int32(threads), isPinned ? 1 : 0, Int32(bitPattern: CK_PORTABLE.rawValue))
       let record = AffinityRecord()
-      // Whoever is awake takes the pieces: again until every worker had one.
-      for _ in 0..<2000 where record.sets.count < threads {
-        ck_parallel(
-          engine, 4 * threads, 1,
-          { context, _, _ in
-            guard let context else { return }
-            Unmanaged<AffinityRecord>.fromOpaque(context).takeUnretainedValue().note()
-            usleep(200)
-          }, Unmanaged.passUnretained(record).toOpaque())
-      }
+      record.fill(engine, workers: threads, pieces: 4 * threads)
       ck_engine_destroy(engine)
       var sets = record.sets
       try #require(sets.count == threads)
@@ -95,15 +86,7 @@ private func allowedCPUs() -> Substring? {
     let engine = ck_engine_create(
       Int32(allowed.count + 1), 1, Int32(bitPattern: CK_PORTABLE.rawValue))
     let record = AffinityRecord()
-    for _ in 0..<2000 where record.sets.count < 2 {
-      ck_parallel(
-        engine, 4 * (allowed.count + 1), 1,
-        { context, _, _ in
-          guard let context else { return }
-          Unmanaged<AffinityRecord>.fromOpaque(context).takeUnretainedValue().note()
-          usleep(200)
-        }, Unmanaged.passUnretained(record).toOpaque())
-    }
+    record.fill(engine, workers: 2, pieces: 4 * (allowed.count + 1))
     ck_engine_destroy(engine)
     #expect(record.sets.count >= 2)
     #expect(record.sets.values.allSatisfy { $0 == allowed })
@@ -143,5 +126,18 @@ private final class AffinityRecord: @unchecked Sendable {
   func note() {
     guard let set = Self.ofThisThread() else { return }
     lock.withLock { sets[pthread_self()] = set }
+  }
+
+  /// Runs pieces until so many threads have had one: whoever is awake takes them.
+  func fill(_ engine: OpaquePointer?, workers: Int, pieces: Int) {
+    for _ in 0..<2000 where sets.count < workers {
+      ck_parallel(
+        engine, pieces, 1,
+        { context, _, _ in
+          guard let context else { return }
+          Unmanaged<AffinityRecord>.fromOpaque(context).takeUnretainedValue().note()
+          usleep(200)
+        }, Unmanaged.passUnretained(self).toOpaque())
+    }
   }
 }

@@ -31,25 +31,16 @@ enum Threads {
     pthread_attr_setstacksize(&attributes, stackBytes)
     var threads: [pthread_t] = []
     for index in 0..<count {
-      let job = Unmanaged.passRetained(Job(index: index, body: body))
-      var thread = pthread_t()
-      let error = pthread_create(
-        &thread, &attributes,
-        { argument in
-          guard let argument else { return nil }
-          let job = Unmanaged<Job>.fromOpaque(argument).takeRetainedValue()
-          job.body(job.index)
-          return nil
-        }, job.toOpaque())
-      guard error == 0 else {
-        job.release()
+      do throws(Fault) {
+        threads.append(
+          try start(
+            Job(index: index, body: body), &attributes, "thread \(index) of \(count)",
+            fix: "use fewer ranks"))
+      } catch {
         for missing in index..<count { abandon(missing) }
         for thread in threads { pthread_join(thread, nil) }
-        throw Fault(
-          .communication, "thread \(index) of \(count) could not be started",
-          found: String(cString: strerror(error)), fix: "use fewer ranks")
+        throw error
       }
-      threads.append(thread)
     }
     for thread in threads { pthread_join(thread, nil) }
   }
@@ -60,7 +51,16 @@ enum Threads {
     pthread_attr_init(&attributes)
     defer { pthread_attr_destroy(&attributes) }
     pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-    let job = Unmanaged.passRetained(Job(index: 0) { _ in body() })
+    _ = try start(
+      Job(index: 0) { _ in body() }, &attributes, "the thread for collectives",
+      fix: "leave out --overlap_grad_reduce")
+  }
+
+  /// - Throws: `COMM-001` that names `what` when the system starts no thread.
+  private static func start(
+    _ job: Job, _ attributes: inout pthread_attr_t, _ what: String, fix: String
+  ) throws(Fault) -> pthread_t {
+    let job = Unmanaged.passRetained(job)
     var thread = pthread_t()
     let error = pthread_create(
       &thread, &attributes,
@@ -73,8 +73,9 @@ enum Threads {
     guard error == 0 else {
       job.release()
       throw Fault(
-        .communication, "the thread for collectives could not be started",
-        found: String(cString: strerror(error)), fix: "leave out --overlap_grad_reduce")
+        .communication, "\(what) could not be started", found: String(cString: strerror(error)),
+        fix: fix)
     }
+    return thread
   }
 }
