@@ -16,6 +16,8 @@ struct ArchitectureOverrides {
     let changesWeights: Bool
     /// Only models with experts have it.
     var isOfExperts = false
+    /// It belongs to the rotary settings.
+    var isRotary = false
   }
 
   let changes: [Change]
@@ -29,12 +31,13 @@ struct ArchitectureOverrides {
     var changes: [Change] = []
     func add(
       _ flag: String, _ value: JSONValue?, _ keys: [String], shapes: Bool = true,
-      experts: Bool = false
+      experts: Bool = false, rotary: Bool = false
     ) {
       guard let value else { return }
       changes.append(
         Change(
-          flag: flag, keys: keys, value: value, changesWeights: shapes, isOfExperts: experts))
+          flag: flag, keys: keys, value: value, changesWeights: shapes, isOfExperts: experts,
+          isRotary: rotary))
     }
     func number(_ value: Int?) -> JSONValue? { value.map { JSONValue($0) } }
     add("num_layers", number(flags.numLayers), ["num_hidden_layers"])
@@ -50,11 +53,13 @@ struct ArchitectureOverrides {
     add(
       "max_position_embeddings", number(flags.maxPositionEmbeddings), ["max_position_embeddings"],
       shapes: false)
-    add("rotary_base", flags.rotaryBase.map { JSONValue($0) }, ["rope_theta"], shapes: false)
+    add(
+      "rotary_base", flags.rotaryBase.map { JSONValue($0) }, ["rope_theta"], shapes: false,
+      rotary: true)
     add(
       "mrope_section",
       flags.mropeSection.map { .array($0.compactMap { Int($0) }.map { JSONValue($0) }) },
-      ["mrope_section"], shapes: false)
+      ["mrope_section"], shapes: false, rotary: true)
     add("norm_epsilon", flags.normEpsilon.map { JSONValue($0) }, ["rms_norm_eps"], shapes: false)
     add(
       "init_method_std", initializerRange.map { JSONValue($0) }, ["initializer_range"],
@@ -131,17 +136,12 @@ struct ArchitectureOverrides {
 
   /// Writes the value under the spelling that the file uses.
   private static func set(_ change: Change, in root: inout JSONObject) {
-    if ["rotary_base", "mrope_section"].contains(change.flag),
-      case .object(var rope)? = root["rope_parameters"]
-    {
+    // Older files have the base beside an object with the rest.
+    let holder = root["rope_parameters"]?.object != nil ? "rope_parameters" : "rope_scaling"
+    if change.isRotary, holder == "rope_parameters" || change.keys != ["rope_theta"] {
+      var rope = root[holder]?.object ?? JSONObject([("rope_type", .string("default"))])
       rope[change.keys[0]] = change.value
-      root["rope_parameters"] = .object(rope)
-      return
-    }
-    if change.flag == "mrope_section" {
-      var rope = root["rope_scaling"]?.object ?? JSONObject([("rope_type", .string("default"))])
-      rope[change.keys[0]] = change.value
-      root["rope_scaling"] = .object(rope)
+      root[holder] = .object(rope)
       return
     }
     let key = change.keys.first { root[$0] != nil } ?? change.keys[0]
